@@ -1,0 +1,1 @@
+//! Principles and antitheses, constitutions sampled from them, and prompt templates.

@@ -1,0 +1,1 @@
+//! Queries, responses, contrast sets and run directories on disk.

@@ -1,0 +1,1 @@
+//! Algorithm 1 of SAMI: iterations, stages, resume, metrics.

@@ -1,0 +1,1 @@
+//! A closed world of queries in which anybody can watch SAMI work: the embedded default.

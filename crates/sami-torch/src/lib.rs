@@ -1,0 +1,1 @@
+//! The LibTorch causal language model of SAMI: checkpoints, generation, contrast scoring, training.

@@ -1,0 +1,1 @@
+//! SAMI in Rust.
