@@ -1,1 +1,507 @@
-//! A policy without a network: a table of logits, for tests of whatever is built on the seams.
+//! A policy without a network, for tests of whatever is built on the seams.
+//!
+//! [`FakePolicy`] is a log-linear model over a few words: the next word's logits are a row of a bigram table plus one
+//! table row for every word of the prompt (hashed into buckets),
+//!
+//! ```text
+//! logits(v | previous u, prompt) = B[u, v] + Σ_f φ_f(prompt) W[f, v],   φ = word counts / √(number of words).
+//! ```
+//!
+//! It is small enough to run thousands of steps in a second, its gradient is exact, and its responses depend weakly on
+//! the prompt's words at first, as a base model's do: everything that Algorithm 1 needs. All arithmetic is f64 in a
+//! fixed order, so equal inputs give equal bytes.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ndarray::{Array1, Array2, ArrayView1, Axis};
+use thiserror::Error;
+
+use crate::{
+    ContrastPolicy, ContrastSet, FinishReason, PolicyProvider, Sample, SampleRequest, Sampler,
+    SamplingParams, SetGradient, SetLogps, Start, StreamKey, TrainablePolicy, UpdateReport,
+};
+
+/// The words that the fake speaks, after token 0, its end of sequence.
+pub const WORDS: [&str; 24] = [
+    "certainly",
+    "perhaps",
+    "no",
+    "please",
+    "avoid",
+    "danger",
+    "carefully",
+    "gladly",
+    "here",
+    "is",
+    "a",
+    "plan",
+    "with",
+    "every",
+    "step",
+    "explained",
+    "short",
+    "answer",
+    "nothing",
+    "else",
+    "ask",
+    "someone",
+    "safe.",
+    "done.",
+];
+const VOCABULARY: usize = WORDS.len() + 1;
+const EOS: usize = 0;
+const BUCKETS: usize = 64;
+const ROWS: usize = VOCABULARY + BUCKETS;
+const WEIGHTS_FILE: &str = "fake-policy.bin";
+const STATE_FILE: &str = "fake-state.bin";
+const MAGIC: &[u8; 8] = b"samifake";
+
+/// What can go wrong with a [`FakePolicy`].
+#[derive(Debug, Error)]
+pub enum FakeError {
+    /// The objective refused a matrix.
+    #[error(transparent)]
+    Objective(#[from] sami_core::Error),
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file that [`FakePolicy`] did not write.
+    #[error(
+        "{path}: not a fake policy's file ({bytes} bytes); expected {expected} bytes that begin with \"samifake\""
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        bytes: usize,
+        /// The length of a whole one.
+        expected: usize,
+    },
+    /// The gradient closure answered with a matrix of another shape.
+    #[error("contrast set {id}: the gradient is {got:?}, but the matrix is {expected:?}")]
+    GradientShape {
+        /// The set's id.
+        id: String,
+        /// Shape of the answer.
+        got: (usize, usize),
+        /// Shape of the matrix (C, R).
+        expected: (usize, usize),
+    },
+    /// A token id outside the fake's vocabulary.
+    #[error(
+        "contrast set {id}: response {response} has token id {token}; the fake's vocabulary has {VOCABULARY}"
+    )]
+    UnknownToken {
+        /// The set's id.
+        id: String,
+        /// The column.
+        response: usize,
+        /// The id.
+        token: u32,
+    },
+}
+
+/// How a [`FakePolicy`] moves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FakeOptimizer {
+    /// θ ← θ − lr · g.
+    Sgd {
+        /// The step size.
+        lr: f64,
+    },
+    /// Adam with betas (.9, .999), eps 1e-8, without decay.
+    Adam {
+        /// The step size.
+        lr: f64,
+    },
+}
+
+/// The log-linear policy. Its weights are one table: the bigram rows, then the rows of the prompt's word buckets.
+#[derive(Clone, Debug)]
+pub struct FakePolicy {
+    optimizer: FakeOptimizer,
+    weights: Array2<f64>,
+    grad: Array2<f64>,
+    first_moment: Array2<f64>,
+    second_moment: Array2<f64>,
+    steps: u64,
+}
+
+impl FakePolicy {
+    /// Small random weights: each bigram weight uniform in ±1, each prompt weight in ±`wiring`. `wiring` says how
+    /// strongly the responses depend on the prompt's words before training (0: not at all).
+    pub fn random(seed: u64, wiring: f64, optimizer: FakeOptimizer) -> Self {
+        let mut stream = Stream::new(StreamKey::new(seed, 0, 0, 0));
+        let weights = Array2::from_shape_fn((ROWS, VOCABULARY), |(row, _)| {
+            (2.0 * stream.uniform() - 1.0) * if row < VOCABULARY { 1.0 } else { wiring }
+        });
+        Self::with_weights(weights, optimizer)
+    }
+
+    /// Opens what [`TrainablePolicy::save`] wrote, with a fresh optimizer.
+    pub fn open(dir: &Path, optimizer: FakeOptimizer) -> Result<Self, FakeError> {
+        let values = read_values(&dir.join(WEIGHTS_FILE), ROWS * VOCABULARY)?;
+        let mut values = values.into_iter();
+        Ok(Self::with_weights(next_table(&mut values), optimizer))
+    }
+
+    fn with_weights(weights: Array2<f64>, optimizer: FakeOptimizer) -> Self {
+        let zeros = Array2::zeros((ROWS, VOCABULARY));
+        Self {
+            optimizer,
+            weights,
+            grad: zeros.clone(),
+            first_moment: zeros.clone(),
+            second_moment: zeros,
+            steps: 0,
+        }
+    }
+
+    /// The weights, (25 + 64) × 25.
+    pub fn weights(&self) -> &Array2<f64> {
+        &self.weights
+    }
+
+    /// The gradient accumulated since the last optimizer step, in the weights' shape.
+    pub fn accumulated_gradient(&self) -> &Array2<f64> {
+        &self.grad
+    }
+
+    fn prompt_logits(&self, features: &[(usize, f64)]) -> Array1<f64> {
+        let mut logits = Array1::zeros(VOCABULARY);
+        for &(row, value) in features {
+            logits.scaled_add(value, &self.weights.row(row));
+        }
+        logits
+    }
+
+    /// log softmax of the next word.
+    fn log_softmax(&self, previous: usize, prompt: &Array1<f64>) -> Array1<f64> {
+        let logits = prompt + &self.weights.row(previous);
+        let max = logits.fold(f64::NEG_INFINITY, |a, &b| a.max(b));
+        let norm = max + logits.iter().map(|logit| (logit - max).exp()).sum::<f64>().ln();
+        logits - norm
+    }
+
+    fn response_logp(&self, features: &[(usize, f64)], tokens: &[usize]) -> f64 {
+        let prompt = self.prompt_logits(features);
+        let mut previous = EOS;
+        let mut sum = 0.0;
+        for &token in tokens {
+            sum += self.log_softmax(previous, &prompt)[token];
+            previous = token;
+        }
+        sum
+    }
+
+    /// Adds `scale` · ∂(sum of log-probabilities)/∂θ: one-hot minus softmax for each row that took part.
+    fn accumulate(&mut self, features: &[(usize, f64)], tokens: &[usize], scale: f64) {
+        let prompt = self.prompt_logits(features);
+        let mut previous = EOS;
+        for &token in tokens {
+            let mut delta = self.log_softmax(previous, &prompt).mapv(|logp| -logp.exp() * scale);
+            delta[token] += scale;
+            self.grad.row_mut(previous).scaled_add(1.0, &delta);
+            for &(row, value) in features {
+                self.grad.row_mut(row).scaled_add(value, &delta);
+            }
+            previous = token;
+        }
+    }
+
+    fn score_set(&self, set: &ContrastSet) -> Result<SetLogps, FakeError> {
+        let responses = tokenize_responses(set)?;
+        let shape = (set.prompts().len(), responses.len());
+        let features: Vec<_> = set.prompts().iter().map(|prompt| features(prompt)).collect();
+        Ok(SetLogps {
+            sum_logps: Array2::from_shape_fn(shape, |(c, r)| self.response_logp(&features[c], &responses[r])),
+            tokens: Array2::from_shape_fn(shape, |(_, r)| responses[r].len()),
+        })
+    }
+
+    fn sample_one(&self, request: &SampleRequest, params: &SamplingParams) -> Sample {
+        let prompt = self.prompt_logits(&features(&request.prompt));
+        let mut stream = Stream::new(request.stream);
+        let (mut text, mut ids, mut logps) = (String::new(), Vec::new(), Vec::new());
+        let mut previous = EOS;
+        let mut finish = FinishReason::Length;
+        while ids.len() < params.max_new_tokens {
+            let logp = self.log_softmax(previous, &prompt);
+            let token = choose(logp.view(), params, stream.uniform());
+            ids.push(token as u32);
+            logps.push(logp[token] as f32);
+            if token == EOS {
+                finish = FinishReason::Eos;
+                break;
+            }
+            text.push(' ');
+            text.push_str(WORDS[token - 1]);
+            if let Some(cut) = params.stop.iter().filter_map(|stop| text.find(stop.as_str())).min() {
+                text.truncate(cut);
+                let logps = params.logps.then_some(logps);
+                return Sample { text, token_ids: None, logps, finish: FinishReason::Stop };
+            }
+            previous = token;
+        }
+        Sample { text, token_ids: Some(ids), logps: params.logps.then_some(logps), finish }
+    }
+}
+
+impl Sampler for FakePolicy {
+    type Error = FakeError;
+
+    fn sample(
+        &mut self,
+        requests: &[SampleRequest],
+        params: &SamplingParams,
+    ) -> Result<Vec<Sample>, FakeError> {
+        Ok(requests.iter().map(|request| self.sample_one(request, params)).collect())
+    }
+}
+
+impl ContrastPolicy for FakePolicy {
+    type Error = FakeError;
+
+    fn score(&mut self, sets: &[ContrastSet]) -> Result<Vec<SetLogps>, FakeError> {
+        sets.iter().map(|set| self.score_set(set)).collect()
+    }
+
+    fn contrast_step(
+        &mut self,
+        sets: &[ContrastSet],
+        gradient: &mut SetGradient<'_>,
+    ) -> Result<Vec<SetLogps>, FakeError> {
+        let logps = self.score(sets)?;
+        for (index, (set, logps)) in sets.iter().zip(&logps).enumerate() {
+            let g = gradient(index, logps)?;
+            if g.dim() != logps.sum_logps.dim() {
+                let (got, expected) = (g.dim(), logps.sum_logps.dim());
+                return Err(FakeError::GradientShape { id: set.id().to_owned(), got, expected });
+            }
+            let responses = tokenize_responses(set)?;
+            for (c, prompt) in set.prompts().iter().enumerate() {
+                let features = features(prompt);
+                for (r, tokens) in responses.iter().enumerate() {
+                    self.accumulate(&features, tokens, g[[c, r]]);
+                }
+            }
+        }
+        Ok(logps)
+    }
+}
+
+impl TrainablePolicy for FakePolicy {
+    fn optimizer_step(&mut self) -> Result<UpdateReport, FakeError> {
+        self.steps += 1;
+        let update = match self.optimizer {
+            FakeOptimizer::Sgd { lr } => self.grad.mapv(|g| -lr * g),
+            FakeOptimizer::Adam { lr } => {
+                let t = self.steps as f64;
+                self.first_moment.zip_mut_with(&self.grad, |m, &g| *m = 0.9 * *m + 0.1 * g);
+                self.second_moment.zip_mut_with(&self.grad, |v, &g| *v = 0.999 * *v + 0.001 * g * g);
+                let (c1, c2) = (1.0 - 0.9_f64.powf(t), 1.0 - 0.999_f64.powf(t));
+                let mut update = self.first_moment.clone();
+                update.zip_mut_with(&self.second_moment, |m, &v| {
+                    *m = -lr * (*m / c1) / ((v / c2).sqrt() + 1e-8);
+                });
+                update
+            }
+        };
+        let before = self.weights.clone();
+        self.weights += &update;
+        let changed = before.iter().zip(&self.weights).filter(|(a, b)| a != b).count();
+        let kept = norm(&(&self.weights - &before));
+        let report = UpdateReport {
+            grad_norm: norm(&self.grad),
+            update_norm: norm(&update),
+            update_kept: if norm(&update) > 0.0 { kept / norm(&update) } else { 1.0 },
+            fraction_changed: changed as f64 / self.weights.len() as f64,
+        };
+        self.grad.fill(0.0);
+        Ok(report)
+    }
+
+    fn save(&self, dir: &Path) -> Result<(), FakeError> {
+        write_values(dir, WEIGHTS_FILE, self.weights.iter().copied())
+    }
+
+    fn save_state(&self, dir: &Path) -> Result<(), FakeError> {
+        let moments = self.first_moment.iter().chain(&self.second_moment);
+        let values = self.weights.iter().chain(moments).copied();
+        write_values(dir, STATE_FILE, values.chain([self.steps as f64]))
+    }
+
+    fn load_state(&mut self, dir: &Path) -> Result<(), FakeError> {
+        let mut values = read_values(&dir.join(STATE_FILE), 3 * ROWS * VOCABULARY + 1)?.into_iter();
+        self.weights = next_table(&mut values);
+        self.first_moment = next_table(&mut values);
+        self.second_moment = next_table(&mut values);
+        self.steps = values.next().unwrap_or_default() as u64;
+        self.grad.fill(0.0);
+        Ok(())
+    }
+}
+
+/// Opens [`FakePolicy`]s from directories.
+#[derive(Clone, Debug)]
+pub struct FakeProvider {
+    base: PathBuf,
+    optimizer: FakeOptimizer,
+}
+
+impl FakeProvider {
+    /// π_BASE is the policy saved in `base`.
+    pub fn new(base: impl Into<PathBuf>, optimizer: FakeOptimizer) -> Self {
+        Self { base: base.into(), optimizer }
+    }
+
+    fn open(&self, start: Start<'_>) -> Result<FakePolicy, FakeError> {
+        match start {
+            Start::Base => FakePolicy::open(&self.base, self.optimizer),
+            Start::Checkpoint(dir) => FakePolicy::open(dir, self.optimizer),
+        }
+    }
+}
+
+impl PolicyProvider for FakeProvider {
+    type Sampler = FakePolicy;
+    type Policy = FakePolicy;
+
+    fn sampler(&self, start: Start<'_>) -> Result<FakePolicy, FakeError> {
+        self.open(start)
+    }
+
+    fn policy(&self, start: Start<'_>) -> Result<FakePolicy, FakeError> {
+        self.open(start)
+    }
+}
+
+/// The request's draws. A hash of the key drives a SplitMix64 sequence: enough for a fake, and without a dependency.
+struct Stream(u64);
+
+impl Stream {
+    fn new(key: StreamKey) -> Self {
+        Self(hash(&key.bytes()))
+    }
+
+    /// In [0, 1).
+    fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// FNV-1a.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Rows of the table that a prompt switches on, with their weights φ, in the order of the rows.
+fn features(prompt: &str) -> Vec<(usize, f64)> {
+    let mut counts = [0_usize; BUCKETS];
+    let mut words = 0;
+    for word in prompt.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        counts[(hash(word.to_lowercase().as_bytes()) % BUCKETS as u64) as usize] += 1;
+        words += 1;
+    }
+    let scale = 1.0 / (words.max(1) as f64).sqrt();
+    let used = counts.iter().enumerate().filter(|(_, count)| **count > 0);
+    used.map(|(bucket, &count)| (VOCABULARY + bucket, count as f64 * scale)).collect()
+}
+
+/// Known words by their number, foreign ones by their hash, so that every text can be scored.
+fn tokenize(text: &str) -> Vec<usize> {
+    let foreign = |word: &str| (hash(word.as_bytes()) % WORDS.len() as u64) as usize;
+    let number = |word: &str| WORDS.iter().position(|known| *known == word).unwrap_or_else(|| foreign(word));
+    text.split_whitespace().map(|word| number(word) + 1).collect()
+}
+
+fn tokenize_responses(set: &ContrastSet) -> Result<Vec<Vec<usize>>, FakeError> {
+    let mut all = Vec::with_capacity(set.responses().len());
+    for (index, response) in set.responses().iter().enumerate() {
+        let Some(ids) = &response.token_ids else {
+            let tokens = tokenize(&response.text);
+            // White space alone has no word; it still is one response, so it counts as an immediate end.
+            all.push(if tokens.is_empty() { vec![EOS] } else { tokens });
+            continue;
+        };
+        if let Some(&token) = ids.iter().find(|&&id| id as usize >= VOCABULARY) {
+            return Err(FakeError::UnknownToken { id: set.id().to_owned(), response: index, token });
+        }
+        all.push(ids.iter().map(|&id| id as usize).collect());
+    }
+    Ok(all)
+}
+
+/// Inverse-CDF choice among the tokens that top-k and top-p leave; temperature 0 takes the likeliest.
+fn choose(logp: ArrayView1<'_, f64>, params: &SamplingParams, uniform: f64) -> usize {
+    let mut order: Vec<usize> = (0..logp.len()).collect();
+    order.sort_by(|&a, &b| logp[b].total_cmp(&logp[a]));
+    let likeliest = order[0];
+    if params.temperature == 0.0 {
+        return likeliest;
+    }
+    order.truncate(params.top_k.unwrap_or(order.len()));
+    let weight = |token: usize| ((logp[token] - logp[likeliest]) / params.temperature).exp();
+    let total: f64 = order.iter().map(|&token| weight(token)).sum();
+    let mut kept = 0.0;
+    let nucleus = order.iter().position(|&token| {
+        kept += weight(token);
+        kept >= params.top_p * total
+    });
+    order.truncate(nucleus.map_or(order.len(), |last| last + 1));
+    let mut rest = uniform * order.iter().map(|&token| weight(token)).sum::<f64>();
+    let chosen = order.iter().copied().find(|&token| {
+        rest -= weight(token);
+        rest < 0.0
+    });
+    chosen.unwrap_or(likeliest)
+}
+
+fn norm(table: &Array2<f64>) -> f64 {
+    table.map_axis(Axis(1), |row| row.dot(&row)).sum().sqrt()
+}
+
+fn next_table(values: &mut impl Iterator<Item = f64>) -> Array2<f64> {
+    Array2::from_shape_fn((ROWS, VOCABULARY), |_| values.next().unwrap_or_default())
+}
+
+fn read_values(path: &Path, count: usize) -> Result<Vec<f64>, FakeError> {
+    let bytes = std::fs::read(path).map_err(|source| FakeError::Io { path: path.to_owned(), source })?;
+    let expected = MAGIC.len() + 8 * count;
+    let (values, rest) = bytes.strip_prefix(MAGIC).unwrap_or_default().as_chunks::<8>();
+    if bytes.len() != expected || !rest.is_empty() || values.len() != count {
+        return Err(FakeError::Foreign { path: path.to_owned(), bytes: bytes.len(), expected });
+    }
+    Ok(values.iter().map(|&value| f64::from_le_bytes(value)).collect())
+}
+
+/// Writes a directory beside `dir` and renames it, so that `dir` appears whole or not at all.
+fn write_values(dir: &Path, name: &str, values: impl Iterator<Item = f64>) -> Result<(), FakeError> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| FakeError::Io { path, source }
+    };
+    let mut partial = dir.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    if partial.exists() {
+        std::fs::remove_dir_all(&partial).map_err(at(&partial))?;
+    }
+    std::fs::create_dir_all(&partial).map_err(at(&partial))?;
+    let bytes: Vec<u8> = MAGIC.iter().copied().chain(values.flat_map(f64::to_le_bytes)).collect();
+    std::fs::write(partial.join(name), bytes).map_err(at(&partial))?;
+    if dir.exists() {
+        std::fs::remove_dir_all(dir).map_err(at(dir))?;
+    }
+    std::fs::rename(&partial, dir).map_err(at(dir))
+}
