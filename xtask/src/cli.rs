@@ -1,0 +1,96 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::setup::{Flavor, Request};
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask demo                      LibTorch if it is missing, then the whole algorithm in about two minutes
+  cargo xtask test                      LibTorch if it is missing, then every test
+  cargo xtask test -p sami-core         the tests of one crate
+  cargo xtask setup --cuda              LibTorch with its CUDA libraries, for an NVIDIA GPU
+  LIBTORCH=DIR cargo xtask setup        use the LibTorch 2.11.0 in DIR
+  cargo xtask check                     what CI runs
+
+After any of these, plain `cargo build`, `cargo test`, `cargo bench` and editors work in this clone.";
+
+/// Set-up and checks of the sami workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Find or install LibTorch 2.11.0, and point this clone at it
+    ///
+    /// A LIBTORCH in the environment wins. Otherwise the LibTorch that this clone uses already is checked and kept,
+    /// or Python's pip puts one in the user's cache directory ($XDG_CACHE_HOME/sami or ~/.cache/sami).
+    Setup(SetupOptions),
+    /// Set up, then run the example hh_rlhf with optimisation
+    Demo {
+        /// Arguments of the example, after `--`
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Set up, then run the whole test suite, doc tests included
+    Test {
+        /// Arguments of `cargo test` (default: --workspace); those of the tests stand after `--`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// All that CI checks: formatting, architecture, tests, clippy and documentation without a warning
+    Check,
+    /// The architecture checks alone; needs no LibTorch
+    Arch,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetupOptions {
+    /// LibTorch with its CUDA libraries (several GB); needs an NVIDIA GPU
+    #[arg(long)]
+    cuda: bool,
+    /// LibTorch for the CPU, even where this clone uses another one now
+    #[arg(long, conflicts_with = "cuda")]
+    cpu: bool,
+    /// With --cuda: install although no NVIDIA GPU is found
+    #[arg(long, requires = "cuda")]
+    force: bool,
+}
+
+impl From<SetupOptions> for Request {
+    fn from(options: SetupOptions) -> Self {
+        let flavor = match (options.cuda, options.cpu) {
+            (true, _) => Some(Flavor::Cuda),
+            (false, true) => Some(Flavor::Cpu),
+            (false, false) => None,
+        };
+        Request { flavor, force: options.force }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_of_cargo_test_pass_through() {
+        let cli = Cli::try_parse_from(["xtask", "test", "-p", "sami-core", "--", "--nocapture"]).unwrap();
+        let Command::Test { args } = cli.command else { panic!("not test") };
+        assert_eq!(args, ["-p", "sami-core", "--", "--nocapture"]);
+    }
+
+    #[test]
+    fn cuda_and_cpu_exclude_each_other() {
+        assert!(Cli::try_parse_from(["xtask", "setup", "--cuda", "--cpu"]).is_err());
+        assert!(Cli::try_parse_from(["xtask", "setup", "--force"]).is_err());
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}
