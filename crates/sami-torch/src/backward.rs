@@ -1,0 +1,174 @@
+//! The layer-wise engine: forward through the decoder keeping each layer's input, backward one layer at a time.
+//!
+//! Every layer is an island of its own in LibTorch's graph: (output · gradient).sum() gives its vector-Jacobian product.
+//! With recomputation only the inputs are kept and a layer runs again in the backward pass (activation checkpointing without hooks);
+//! without it the islands are kept whole. Both give the same numbers.
+
+use tch::{Kind, Tensor, no_grad, with_grad};
+
+use crate::error::Result;
+use crate::group::Group;
+use crate::head::{self, HeadForward};
+use crate::model::Model;
+
+/// Gradients of every parameter, by its index in the model, in f32 (bf16 for pure bf16 training); `None` is zero.
+pub(crate) struct Gradients {
+    grads: Vec<Option<Tensor>>,
+    kind: Kind,
+}
+
+impl Gradients {
+    pub(crate) fn new(parameters: usize, kind: Kind) -> Self {
+        Self { grads: (0..parameters).map(|_| None).collect(), kind }
+    }
+
+    pub(crate) fn add(&mut self, index: usize, grad: &Tensor) -> Result<()> {
+        match &mut self.grads[index] {
+            Some(sum) => {
+                let _ = sum.f_add_(grad)?;
+            }
+            slot => *slot = Some(grad.f_to_kind(self.kind)?),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn take(&mut self, index: usize) -> Option<Tensor> {
+        self.grads[index].take()
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<&Tensor> {
+        self.grads[index].as_ref()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.grads.len()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.grads.iter_mut().for_each(|grad| *grad = None);
+    }
+}
+
+/// What the forward pass keeps for the backward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Nothing: scoring.
+    Nothing,
+    /// Each layer's input.
+    Inputs,
+    /// Each layer's input and its graph.
+    Graphs,
+}
+
+struct Island {
+    input: Tensor,
+    output: Option<Tensor>,
+}
+
+/// A finished forward pass over a group.
+pub(crate) struct Forward {
+    islands: Vec<Island>,
+    /// Last layer's output at the counted positions, [counted, hidden].
+    hidden: Tensor,
+    normed: Tensor,
+    head: HeadForward,
+}
+
+impl Forward {
+    /// Log-probabilities of the counted tokens of the group, in order: [counted], f32, nats.
+    pub(crate) fn logps(&self) -> &Tensor {
+        &self.head.logps
+    }
+
+    /// Runs a group through the model.
+    pub(crate) fn run(model: &Model, group: &Group, keep: Keep) -> Result<Self> {
+        no_grad(|| {
+            let mut x = model.embed().f_index_select(0, &group.ids)?;
+            let mut islands = Vec::new();
+            for (index, layer) in model.layers.iter().enumerate() {
+                let segments_only = index + 1 == model.layers.len();
+                match keep {
+                    Keep::Nothing => x = layer.forward(&x, &group.geometry, segments_only)?,
+                    Keep::Inputs => {
+                        let output = layer.forward(&x, &group.geometry, segments_only)?;
+                        islands.push(Island { input: x, output: None });
+                        x = output;
+                    }
+                    Keep::Graphs => {
+                        let input = leaf(&x)?;
+                        let output = with_grad(|| layer.forward(&input, &group.geometry, segments_only))?;
+                        x = output.f_detach()?;
+                        islands.push(Island { input, output: Some(output) });
+                    }
+                }
+            }
+            let hidden = x.f_index_select(0, &group.counted)?;
+            let normed = model.final_norm(&hidden, model.norm())?;
+            let head = head::forward(&normed, model.head(), &group.targets, keep != Keep::Nothing)?;
+            Ok(Self { islands, hidden, normed, head })
+        })
+    }
+
+    /// Adds the gradient of Σ weights ⊙ logps to `grads`. weights: [counted], f32.
+    pub(crate) fn backward(
+        self,
+        model: &Model,
+        group: &Group,
+        weights: &Tensor,
+        grads: &mut Gradients,
+    ) -> Result<()> {
+        let (grad_normed, grad_head) =
+            no_grad(|| head::backward(self.head, &self.normed, model.head(), &group.targets, weights))?;
+        grads.add(model.head_index(), &grad_head)?;
+        drop(grad_head);
+
+        let hidden = leaf(&self.hidden)?;
+        let normed = with_grad(|| model.final_norm(&hidden, model.norm()))?;
+        let mut parts = vector_jacobian(&normed, &grad_normed, &[&hidden, model.norm()])?;
+        if let Some(grad_norm) = parts.pop() {
+            grads.add(model.norm_index(), &grad_norm)?;
+        }
+        let grad_hidden = parts.pop().unwrap_or_default();
+        // Every counted position is read once, so copying is adding.
+        let mut grad = no_grad(|| {
+            Tensor::f_zeros([group.segment_tokens, grad_hidden.size2()?.1], (grad_hidden.kind(), grad_hidden.device()))?
+                .f_index_copy_(0, &group.counted, &grad_hidden)
+        })?;
+
+        for (index, (layer, island)) in model.layers.iter().zip(self.islands).enumerate().rev() {
+            let (input, output) = match island.output {
+                Some(output) => (island.input, output),
+                None => {
+                    let input = leaf(&island.input)?;
+                    let segments_only = index + 1 == model.layers.len();
+                    let output = with_grad(|| layer.forward(&input, &group.geometry, segments_only))?;
+                    (input, output)
+                }
+            };
+            let mut inputs = vec![&input];
+            inputs.extend(model.parameters[layer.range.clone()].iter().map(|p| &p.tensor));
+            let parts = vector_jacobian(&output, &grad, &inputs)?;
+            let mut parts = parts.into_iter();
+            grad = parts.next().unwrap_or_default();
+            for (parameter, part) in layer.range.clone().zip(parts) {
+                grads.add(parameter, &part)?;
+            }
+        }
+        no_grad(|| {
+            let vocab = model.embed().size2()?.0;
+            let grad = Tensor::f_embedding_dense_backward(&grad.f_to_kind(Kind::Float)?, &group.ids, vocab, -1, false)?;
+            grads.add(model.embed_index(), &grad)
+        })
+    }
+}
+
+/// The same numbers, as the beginning of a new graph.
+fn leaf(x: &Tensor) -> Result<Tensor> {
+    Ok(x.f_detach()?.f_set_requires_grad(true)?)
+}
+
+/// Gradients of Σ output ⊙ grad in each of the inputs.
+fn vector_jacobian(output: &Tensor, grad: &Tensor, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+    let sum = with_grad(|| -> Result<Tensor> { Ok(output.f_mul(grad)?.f_sum(output.kind())?) })?;
+    Ok(Tensor::f_run_backward(&[sum], inputs, false, false)?)
+}

@@ -1,0 +1,238 @@
+//! Contrast scoring and training: from sets of texts to log-probabilities and gradients.
+
+use ndarray::Array2;
+use sami_policy::{ContrastSet, SetGradient, SetLogps};
+use tch::{Kind, Tensor};
+
+use crate::backward::{Forward, Gradients, Keep};
+use crate::error::{Error, Result};
+use crate::group::Group;
+use crate::model::Model;
+use crate::packing::{PackedRow, Sequence, packed_len};
+use crate::tokenizer::Tokenizer;
+
+/// How work is cut, and what is kept between forward and backward.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) token_budget: usize,
+    pub(crate) recompute: bool,
+}
+
+/// A contrast set as tokens: `rows[c][r]`.
+pub(crate) struct TokenisedSet {
+    id: String,
+    rows: Vec<Vec<Sequence>>,
+    /// Entries where prompt + response tokenised jointly differ from the prompt's own tokens.
+    pub(crate) boundary_merges: usize,
+}
+
+impl TokenisedSet {
+    pub(crate) fn new(set: &ContrastSet, tokenizer: &Tokenizer, model: &Model) -> Result<Self> {
+        let mut boundary_merges = 0;
+        let mut rows = Vec::with_capacity(set.prompts().len());
+        for (c, prompt) in set.prompts().iter().enumerate() {
+            let what = |r: usize| format!("set {}, prompt {c}, response {r}", set.id());
+            let prompt_ids = tokenizer.encode_prompt(prompt, &format!("set {}, prompt {c}", set.id()))?;
+            if prompt_ids.is_empty() {
+                return Err(Error::NoTokens { what: format!("set {}, prompt {c}", set.id()) });
+            }
+            let mut row = Vec::with_capacity(set.responses().len());
+            for (r, response) in set.responses().iter().enumerate() {
+                let start = prompt_ids.len();
+                let ids = match &response.token_ids {
+                    Some(ids) => [prompt_ids.as_slice(), ids].concat(),
+                    None => tokenizer.encode_prompt(&format!("{prompt}{}", response.text), &what(r))?,
+                };
+                if ids.get(..start) != Some(prompt_ids.as_slice()) {
+                    boundary_merges += 1;
+                }
+                if ids.len() <= start {
+                    return Err(Error::NoTokens { what: what(r) });
+                }
+                check_sequence(&ids, model, || what(r))?;
+                row.push(Sequence { ids, start });
+            }
+            rows.push(row);
+        }
+        Ok(Self { id: set.id().to_owned(), rows, boundary_merges })
+    }
+
+    fn shape(&self) -> (usize, usize) {
+        (self.rows.len(), self.rows.first().map_or(0, Vec::len))
+    }
+
+    fn packed_len(&self) -> usize {
+        self.rows.iter().map(|row| packed_len(&row.iter().collect::<Vec<_>>())).sum()
+    }
+
+    /// Packed rows; a row longer than the budget is cut into several with fewer responses each.
+    fn pieces(&self, set: usize, budget: usize) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        for (c, row) in self.rows.iter().enumerate() {
+            let mut start = 0;
+            while start < row.len() {
+                let mut end = start + 1;
+                while end < row.len() && packed_len(&row[start..=end].iter().collect::<Vec<_>>()) <= budget {
+                    end += 1;
+                }
+                let packed = PackedRow::new(&row[start..end].iter().collect::<Vec<_>>());
+                pieces.push(Piece { set, constitution: c, first_response: start, packed });
+                start = end;
+            }
+        }
+        pieces
+    }
+}
+
+/// Refuses ids without an embedding, and sequences longer than the model's positions.
+pub(crate) fn check_sequence(ids: &[u32], model: &Model, what: impl Fn() -> String) -> Result<()> {
+    let (vocab_size, limit) = (model.config.vocab_size, model.config.max_position_embeddings);
+    if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
+        return Err(Error::TokenOutOfRange { what: what(), id, vocab_size });
+    }
+    if ids.len() > limit {
+        return Err(Error::TooLong { what: what(), tokens: ids.len(), limit });
+    }
+    Ok(())
+}
+
+/// One packed row, or a part of one, and the entries of the matrix that it fills.
+struct Piece {
+    set: usize,
+    constitution: usize,
+    first_response: usize,
+    packed: PackedRow,
+}
+
+/// Scores every set.
+pub(crate) fn score(model: &Model, plan: Plan, sets: &[TokenisedSet]) -> Result<Vec<SetLogps>> {
+    let mut matrices: Vec<SetLogps> = sets.iter().map(TokenisedSet::empty_logps).collect();
+    let pieces: Vec<Piece> =
+        sets.iter().enumerate().flat_map(|(index, set)| set.pieces(index, plan.token_budget)).collect();
+    for batch in batches(&pieces, |piece| piece.packed.len(), plan.token_budget) {
+        let group = group(model, batch)?;
+        let forward = Forward::run(model, &group, Keep::Nothing)?;
+        collect(sets, batch, &forward, &mut matrices)?;
+    }
+    Ok(matrices)
+}
+
+/// Scores every set and accumulates the gradient of Σ G ⊙ sum_logps.
+///
+/// Sets that fit the budget together take one pass: forward, G, backward. A set that does not fit alone takes two (GradCache):
+/// its matrix is scored without gradient, and once G is known each piece runs forward and backward on its own.
+pub(crate) fn contrast_step(
+    model: &Model,
+    plan: Plan,
+    sets: &[TokenisedSet],
+    gradient: &mut SetGradient<'_>,
+    grads: &mut Gradients,
+) -> Result<Vec<SetLogps>> {
+    let mut matrices = Vec::with_capacity(sets.len());
+    let keep = if plan.recompute { Keep::Inputs } else { Keep::Graphs };
+    for batch in batches(sets, TokenisedSet::packed_len, plan.token_budget) {
+        let first = matrices.len();
+        let pieces: Vec<Piece> =
+            batch.iter().enumerate().flat_map(|(index, set)| set.pieces(index, plan.token_budget)).collect();
+        let fits = pieces.iter().map(|piece| piece.packed.len()).sum::<usize>() <= plan.token_budget;
+        let one_pass = fits || pieces.len() == 1;
+        let mut logps: Vec<SetLogps> = batch.iter().map(TokenisedSet::empty_logps).collect();
+        let mut kept = None;
+        if one_pass {
+            let group = group(model, &pieces)?;
+            let forward = Forward::run(model, &group, keep)?;
+            collect(batch, &pieces, &forward, &mut logps)?;
+            kept = Some((group, forward));
+        } else {
+            logps = score(model, plan, batch)?;
+        }
+        let mut matrices_g = Vec::with_capacity(batch.len());
+        for (index, (set, logps)) in batch.iter().zip(&logps).enumerate() {
+            let g = gradient(first + index, logps)?;
+            if g.dim() != set.shape() {
+                return Err(Error::GradientShape { id: set.id.clone(), got: g.dim(), expected: set.shape() });
+            }
+            if g.iter().any(|entry| !entry.is_finite()) {
+                return Err(Error::NonFinite { what: format!("the gradient in the log-probabilities of set {}", set.id) });
+            }
+            matrices_g.push(g);
+        }
+        match kept {
+            Some((group, forward)) => {
+                let weights = token_weights(&pieces, &matrices_g, model.device())?;
+                forward.backward(model, &group, &weights, grads)?;
+            }
+            None => {
+                for part in batches(&pieces, |piece| piece.packed.len(), plan.token_budget) {
+                    let group = group(model, part)?;
+                    let forward = Forward::run(model, &group, keep)?;
+                    let weights = token_weights(part, &matrices_g, model.device())?;
+                    forward.backward(model, &group, &weights, grads)?;
+                }
+            }
+        }
+        matrices.extend(logps);
+    }
+    Ok(matrices)
+}
+
+impl TokenisedSet {
+    fn empty_logps(&self) -> SetLogps {
+        let shape = self.shape();
+        let tokens = Array2::from_shape_fn(shape, |(c, r)| self.rows[c][r].counted());
+        SetLogps { sum_logps: Array2::zeros(shape), tokens }
+    }
+}
+
+/// Consecutive items whose sizes add up to at most the budget; at least one item each.
+fn batches<T>(items: &[T], size: impl Fn(&T) -> usize, budget: usize) -> Vec<&[T]> {
+    let mut batches = Vec::new();
+    let mut start = 0;
+    while start < items.len() {
+        let mut total = size(&items[start]);
+        let mut end = start + 1;
+        while end < items.len() && total + size(&items[end]) <= budget {
+            total += size(&items[end]);
+            end += 1;
+        }
+        batches.push(&items[start..end]);
+        start = end;
+    }
+    batches
+}
+
+fn group(model: &Model, pieces: &[Piece]) -> Result<Group> {
+    Group::new(model, &pieces.iter().map(|piece| &piece.packed).collect::<Vec<_>>())
+}
+
+/// Adds the group's token log-probabilities to the entries that they belong to, in f64.
+fn collect(sets: &[TokenisedSet], pieces: &[Piece], forward: &Forward, logps: &mut [SetLogps]) -> Result<()> {
+    let values = Vec::<f32>::try_from(forward.logps().f_to_device(tch::Device::Cpu)?)?;
+    let mut values = values.into_iter();
+    for piece in pieces {
+        for (counted, value) in piece.packed.counted.iter().zip(&mut values) {
+            let (c, r) = (piece.constitution, piece.first_response + counted.sequence);
+            if !value.is_finite() {
+                let id = &sets[piece.set].id;
+                return Err(Error::NonFinite {
+                    what: format!("a log-probability of set {id}, constitution {c}, response {r}"),
+                });
+            }
+            logps[piece.set].sum_logps[[c, r]] += f64::from(value);
+        }
+    }
+    Ok(())
+}
+
+/// The weight of every counted token: its entry of G, for entries are sums over tokens.
+fn token_weights(pieces: &[Piece], gradients: &[Array2<f64>], device: tch::Device) -> Result<Tensor> {
+    let weights: Vec<f32> = pieces
+        .iter()
+        .flat_map(|piece| {
+            piece.packed.counted.iter().map(move |counted| {
+                gradients[piece.set][[piece.constitution, piece.first_response + counted.sequence]] as f32
+            })
+        })
+        .collect();
+    Ok(Tensor::f_from_slice(&weights)?.f_to_kind(Kind::Float)?.f_to_device(device)?)
+}

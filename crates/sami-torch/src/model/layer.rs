@@ -1,0 +1,218 @@
+//! One decoder layer: RMSNorm, attention with rotary positions, RMSNorm, gated MLP. Families differ by the tensors that
+//! are there (biases, norms of the heads), not by code.
+
+use tch::{Kind, Tensor};
+
+use super::attention::{AttentionRow, Heads, attend_cached};
+use super::rope::Rotation;
+use super::{Parameter, ParameterRange};
+use crate::config::ModelConfig;
+use crate::error::Result;
+
+/// y = x Wᵀ + b.
+struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.f_linear(&self.weight, self.bias.as_ref())?)
+    }
+}
+
+/// A decoder layer; its tensors share storage with [`super::Model::parameters`].
+pub(crate) struct Layer {
+    input_norm: Tensor,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    query_norm: Option<Tensor>,
+    key_norm: Option<Tensor>,
+    output: Linear,
+    post_attention_norm: Tensor,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+    eps: f64,
+    heads: Heads,
+    window: Option<usize>,
+    /// Where its parameters stand in the model's list.
+    pub(crate) range: ParameterRange,
+}
+
+/// Where the tokens of a group of packed rows stand: what attention and rotary positions need.
+pub(crate) struct Geometry {
+    /// Rotation of every token.
+    pub(crate) rotation: Rotation,
+    /// Rotation of the segment tokens alone.
+    pub(crate) segment_rotation: Rotation,
+    /// Places of the segment tokens, [segment tokens].
+    pub(crate) segment_index: Tensor,
+    /// The rows, in order.
+    pub(crate) rows: Vec<AttentionRow>,
+}
+
+/// Keys and values of one layer, [slots, key/value heads, longest, dim], filled in place.
+pub(crate) struct LayerCache {
+    pub(crate) keys: Tensor,
+    pub(crate) values: Tensor,
+}
+
+/// One decoding step: which slots take part, and at which place each writes.
+pub(crate) struct Step<'a> {
+    pub(crate) rotation: &'a Rotation,
+    /// Slots that are in use are the first `batch` ones.
+    pub(crate) batch: i64,
+    /// Where each sequence writes its new key and value, [batch].
+    pub(crate) places: &'a Tensor,
+    /// 0, 1, … batch − 1.
+    pub(crate) slots: &'a Tensor,
+    /// [batch, keys], −∞ where a sequence has no key.
+    pub(crate) bias: &'a Tensor,
+    /// The same for windows, by window.
+    pub(crate) window_bias: &'a [(usize, Tensor)],
+}
+
+impl Layer {
+    pub(crate) fn new(
+        config: &ModelConfig,
+        index: usize,
+        parameters: &[Parameter],
+        range: ParameterRange,
+    ) -> Self {
+        let find = |name: &str| {
+            let full = format!("model.layers.{index}.{name}");
+            parameters[range.clone()].iter().find(|p| p.name == full).map(|p| p.tensor.shallow_clone())
+        };
+        // `ModelConfig::tensors` lists every tensor that is asked for here.
+        let tensor = |name: &str| find(name).unwrap_or_default();
+        let linear =
+            |name: &str| Linear { weight: tensor(&format!("{name}.weight")), bias: find(&format!("{name}.bias")) };
+        Self {
+            input_norm: tensor("input_layernorm.weight"),
+            query: linear("self_attn.q_proj"),
+            key: linear("self_attn.k_proj"),
+            value: linear("self_attn.v_proj"),
+            query_norm: find("self_attn.q_norm.weight"),
+            key_norm: find("self_attn.k_norm.weight"),
+            output: linear("self_attn.o_proj"),
+            post_attention_norm: tensor("post_attention_layernorm.weight"),
+            gate: linear("mlp.gate_proj"),
+            up: linear("mlp.up_proj"),
+            down: linear("mlp.down_proj"),
+            eps: config.rms_norm_eps,
+            heads: Heads::new(config),
+            window: config.windows.get(index).copied().flatten(),
+            range,
+        }
+    }
+
+    /// The layer over a group of packed rows. x: [tokens, hidden]. With `segments_only` (the last layer, whose output is
+    /// read at response positions alone) the prefix serves as keys and values and nothing else is computed for it;
+    /// the result is then [segment tokens, hidden].
+    pub(crate) fn forward(&self, x: &Tensor, geometry: &Geometry, segments_only: bool) -> Result<Tensor> {
+        let normed = rms_norm(x, &self.input_norm, self.eps)?;
+        let (x, query_input, query_rotation) = if segments_only {
+            let pick = |t: &Tensor| t.f_index_select(0, &geometry.segment_index);
+            (pick(x)?, pick(&normed)?, &geometry.segment_rotation)
+        } else {
+            (x.shallow_clone(), normed.shallow_clone(), &geometry.rotation)
+        };
+        let q = self.queries(&query_input, query_rotation)?;
+        let (k, v) = self.keys_values(&normed, &geometry.rotation)?;
+        let mut attended = Vec::with_capacity(geometry.rows.len());
+        for row in &geometry.rows {
+            let tokens = row.prefix + row.segments;
+            let q = if segments_only {
+                q.f_narrow(0, row.segments_start, row.segments)?
+            } else {
+                q.f_narrow(0, row.start, tokens)?
+            };
+            let (k, v) = (k.f_narrow(0, row.start, tokens)?, v.f_narrow(0, row.start, tokens)?);
+            attended.push(row.attend(&q, &k, &v, !segments_only, self.window, self.heads)?);
+        }
+        let attended = if attended.len() == 1 { attended.swap_remove(0) } else { Tensor::f_cat(&attended, 0)? };
+        self.finish(&x, &attended)
+    }
+
+    /// Like [`Layer::forward`] for whole prompts, and puts keys and values of row i into slot `slots[i]` of the cache.
+    pub(crate) fn prefill(
+        &self,
+        x: &Tensor,
+        geometry: &Geometry,
+        slots: &[i64],
+        cache: &LayerCache,
+    ) -> Result<Tensor> {
+        let normed = rms_norm(x, &self.input_norm, self.eps)?;
+        let q = self.queries(&normed, &geometry.rotation)?;
+        let (k, v) = self.keys_values(&normed, &geometry.rotation)?;
+        let mut attended = Vec::with_capacity(geometry.rows.len());
+        for (row, &slot) in geometry.rows.iter().zip(slots) {
+            let tokens = row.prefix + row.segments;
+            let pick = |t: &Tensor| t.f_narrow(0, row.start, tokens);
+            let (q, k, v) = (pick(&q)?, pick(&k)?, pick(&v)?);
+            for (store, new) in [(&cache.keys, &k), (&cache.values, &v)] {
+                store.f_select(0, slot)?.f_narrow(1, 0, tokens)?.f_copy_(&new.f_transpose(0, 1)?)?;
+            }
+            attended.push(row.attend(&q, &k, &v, true, self.window, self.heads)?);
+        }
+        self.finish(x, &Tensor::f_cat(&attended, 0)?)
+    }
+
+    /// One new token per sequence. x: [batch, hidden].
+    pub(crate) fn decode(&self, x: &Tensor, step: &Step<'_>, cache: &mut LayerCache) -> Result<Tensor> {
+        let normed = rms_norm(x, &self.input_norm, self.eps)?;
+        let q = self.queries(&normed, step.rotation)?;
+        let (k, v) = self.keys_values(&normed, step.rotation)?;
+        let bias = match self.window {
+            Some(window) => step.window_bias.iter().find(|(own, _)| *own == window).map(|(_, bias)| bias),
+            None => None,
+        };
+        let bias = bias.unwrap_or(step.bias);
+        let keys = bias.size2()?.1;
+        for (store, new) in [(&mut cache.keys, &k), (&mut cache.values, &v)] {
+            // Advanced indices in dimensions 0 and 2: the result's first dimension runs over the batch.
+            let at = [Some(step.slots.shallow_clone()), None, Some(step.places.shallow_clone())];
+            store.f_index_put_(&at, new, false)?;
+        }
+        let all = |t: &Tensor| -> Result<Tensor> { Ok(t.f_narrow(0, 0, step.batch)?.f_narrow(2, 0, keys)?) };
+        let attended = attend_cached(&q, &all(&cache.keys)?, &all(&cache.values)?, bias, self.heads)?;
+        self.finish(x, &attended)
+    }
+
+    fn queries(&self, normed: &Tensor, rotation: &Rotation) -> Result<Tensor> {
+        let q = self.query.apply(normed)?.f_view([-1, self.heads.query, self.heads.dim])?;
+        rotation.apply(&self.head_norm(q, self.query_norm.as_ref())?)
+    }
+
+    fn keys_values(&self, normed: &Tensor, rotation: &Rotation) -> Result<(Tensor, Tensor)> {
+        let shape = [-1, self.heads.key_value, self.heads.dim];
+        let k = self.key.apply(normed)?.f_view(shape)?;
+        let v = self.value.apply(normed)?.f_view(shape)?;
+        Ok((rotation.apply(&self.head_norm(k, self.key_norm.as_ref())?)?, v))
+    }
+
+    fn head_norm(&self, x: Tensor, weight: Option<&Tensor>) -> Result<Tensor> {
+        match weight {
+            Some(weight) => rms_norm(&x, weight, self.eps),
+            None => Ok(x),
+        }
+    }
+
+    /// Residual of the attention, then the MLP with its own.
+    fn finish(&self, x: &Tensor, attended: &Tensor) -> Result<Tensor> {
+        let x = x.f_add(&self.output.apply(attended)?)?;
+        let normed = rms_norm(&x, &self.post_attention_norm, self.eps)?;
+        let inner = self.gate.apply(&normed)?.f_silu()?.f_mul(&self.up.apply(&normed)?)?;
+        Ok(x.f_add(&self.down.apply(&inner)?)?)
+    }
+}
+
+/// x / √(mean(x²) + ε) · weight, the mean in f32.
+pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    let wide = x.f_to_kind(Kind::Float)?;
+    let mean = wide.f_square()?.f_mean_dim(-1, true, Kind::Float)?;
+    let normed = wide.f_mul(&mean.f_add_scalar(eps)?.f_rsqrt()?)?.f_to_kind(x.kind())?;
+    Ok(normed.f_mul(weight)?)
+}

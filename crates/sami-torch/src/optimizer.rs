@@ -1,0 +1,286 @@
+//! AdamW and RMSprop with torch's semantics, and updates that bf16 does not swallow.
+//!
+//! With bf16 weights and [`Precision::Exact`] the true weight is f32, kept as the bf16 weight of the forward pass (rounded to
+//! nearest) and a signed 16-bit remainder: bits(f32) = bits(bf16)·2¹⁶ + remainder. Nothing is lost, at 4 bytes a weight.
+//!
+//! Work goes chunk by chunk, so that a chunk's weights, gradient and state stay in cache over all operations on it.
+
+use sami_policy::UpdateReport;
+use tch::{Kind, Tensor, no_grad};
+
+use crate::backward::Gradients;
+use crate::checkpoint::{StateReader, Stored};
+use crate::error::{Error, Result};
+use crate::model::Parameter;
+use crate::options::{OptimizerConfig, OptimizerKind, Precision};
+
+/// Elements of a chunk: cache-sized on the processor, large on a GPU, where launching is what costs.
+fn chunk_elements(device: tch::Device) -> i64 {
+    if device.is_cuda() { 1 << 26 } else { 1 << 16 }
+}
+
+/// Splits f32 into bf16, rounded to nearest, and the 16 bits that rounding takes away.
+pub(crate) fn split(exact: &Tensor) -> Result<(Tensor, Tensor)> {
+    let bits = exact.f_contiguous()?.f_view_dtype(Kind::Int)?;
+    let high = bits.f_add_scalar(0x8000)?.f_bitwise_right_shift_tensor_scalar(16)?;
+    let remainder = bits.f_sub(&high.f_mul_scalar(0x1_0000)?)?.f_to_kind(Kind::Int16)?;
+    Ok((high.f_to_kind(Kind::Int16)?.f_view_dtype(Kind::BFloat16)?, remainder))
+}
+
+/// The f32 that [`split`] took apart.
+pub(crate) fn join(weight: &Tensor, remainder: &Tensor) -> Result<Tensor> {
+    let high = weight.f_contiguous()?.f_view_dtype(Kind::Int16)?.f_to_kind(Kind::Int)?.f_mul_scalar(0x1_0000)?;
+    Ok(high.f_add(&remainder.f_to_kind(Kind::Int)?)?.f_view_dtype(Kind::Float)?)
+}
+
+/// An update rule and its state for every parameter.
+pub(crate) struct Optimizer {
+    config: OptimizerConfig,
+    precision: Precision,
+    steps: i64,
+    state: Vec<ParameterState>,
+}
+
+struct ParameterState {
+    /// AdamW's mean of gradients; absent for RMSprop.
+    first: Option<Tensor>,
+    /// Mean of squared gradients.
+    second: Tensor,
+    /// What the bf16 weight lacks of the exact one.
+    remainder: Option<Tensor>,
+}
+
+/// Sums that the report is made of, in f64.
+#[derive(Default)]
+struct Norms {
+    asked: f64,
+    kept: f64,
+    changed: f64,
+    elements: f64,
+}
+
+impl Optimizer {
+    /// `remainders`: what loading in bf16 rounded away, by parameter.
+    pub(crate) fn new(
+        config: OptimizerConfig,
+        precision: Precision,
+        parameters: &[Parameter],
+        remainders: Vec<Option<Tensor>>,
+    ) -> Result<Self> {
+        let state = parameters
+            .iter()
+            .zip(remainders)
+            .map(|(parameter, remainder)| {
+                let weight = &parameter.tensor;
+                let exact = precision == Precision::Exact;
+                let kind = if exact { Kind::Float } else { weight.kind() };
+                let zeros = |kind| Tensor::f_zeros(weight.size(), (kind, weight.device()));
+                let split = exact && weight.kind() == Kind::BFloat16;
+                Ok(ParameterState {
+                    first: match config.kind {
+                        OptimizerKind::AdamW => Some(zeros(kind)?),
+                        OptimizerKind::RmsProp => None,
+                    },
+                    second: zeros(kind)?,
+                    remainder: match remainder {
+                        _ if !split => None,
+                        Some(remainder) => Some(remainder),
+                        None => Some(zeros(Kind::Int16)?),
+                    },
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { config, precision, steps: 0, state })
+    }
+
+    /// One step with the accumulated gradients, which are released one by one.
+    pub(crate) fn step(&mut self, parameters: &[Parameter], grads: &mut Gradients) -> Result<UpdateReport> {
+        no_grad(|| {
+            let grad_norm = global_norm(parameters, grads)?;
+            let scale = match self.config.max_grad_norm {
+                // torch.nn.utils.clip_grad_norm_'s formula.
+                Some(limit) => (limit / (grad_norm + 1e-6)).min(1.0),
+                None => 1.0,
+            };
+            self.steps += 1;
+            let mut norms = Norms::default();
+            for (index, parameter) in parameters.iter().enumerate() {
+                let grad = match grads.take(index) {
+                    Some(grad) => grad,
+                    None => parameter.tensor.f_zeros_like()?.f_detach()?,
+                };
+                self.update(index, &parameter.tensor, &grad, scale, &mut norms)?;
+            }
+            let asked = norms.asked.sqrt();
+            Ok(UpdateReport {
+                grad_norm,
+                update_norm: asked,
+                update_kept: if norms.asked > 0.0 { norms.kept / norms.asked } else { 1.0 },
+                fraction_changed: norms.changed / norms.elements.max(1.0),
+            })
+        })
+    }
+
+    fn update(&mut self, index: usize, weight: &Tensor, grad: &Tensor, scale: f64, norms: &mut Norms) -> Result<()> {
+        let (config, steps) = (self.config, self.steps);
+        let state = &self.state[index];
+        let flat = |t: &Tensor| t.f_detach()?.f_view([-1]);
+        let (weight, grad) = (flat(weight)?, grad.f_reshape([-1])?);
+        let first = state.first.as_ref().map(flat).transpose()?;
+        let second = flat(&state.second)?;
+        let remainder = state.remainder.as_ref().map(flat).transpose()?;
+        let total = weight.size1()?;
+        let size = chunk_elements(weight.device());
+        for start in (0..total).step_by(size as usize) {
+            let part = |t: &Tensor| t.f_narrow(0, start, size.min(total - start));
+            let mut weight = part(&weight)?;
+            let before = copy(&weight)?;
+            let mut grad = part(&grad)?;
+            if scale != 1.0 {
+                grad = grad.f_mul_scalar(scale)?;
+            }
+            let exact = match &remainder {
+                Some(remainder) => join(&weight, &part(remainder)?)?,
+                None => copy(&weight)?,
+            };
+            let first = first.as_ref().map(part).transpose()?;
+            let updated = rule(&config, steps, &exact, &grad, first, part(&second)?)?;
+            match &remainder {
+                Some(remainder) => {
+                    let (high, low) = split(&updated.weight)?;
+                    weight.f_copy_(&high)?;
+                    part(remainder)?.f_copy_(&low)?;
+                }
+                None => weight.f_copy_(&updated.weight)?,
+            }
+            norms.add(&updated.asked, &weight, &before)?;
+        }
+        Ok(())
+    }
+
+    /// The weight as it is to be saved at full precision.
+    pub(crate) fn exact(&self, index: usize, weight: &Tensor) -> Stored {
+        match &self.state[index].remainder {
+            Some(remainder) => {
+                Stored::Split { weight: weight.shallow_clone(), remainder: remainder.shallow_clone() }
+            }
+            None => Stored::Plain(weight.shallow_clone()),
+        }
+    }
+
+    /// Everything that going on needs beside the weights.
+    pub(crate) fn save(&self, parameters: &[Parameter]) -> Result<Vec<(String, Stored)>> {
+        let mut tensors = vec![("steps".to_owned(), Stored::Plain(Tensor::f_from_slice(&[self.steps])?))];
+        for (index, (parameter, state)) in parameters.iter().zip(&self.state).enumerate() {
+            let name = &parameter.name;
+            tensors.push((format!("weight.{name}"), self.exact(index, &parameter.tensor)));
+            tensors.push((format!("second.{name}"), Stored::Plain(state.second.shallow_clone())));
+            if let Some(first) = &state.first {
+                tensors.push((format!("first.{name}"), Stored::Plain(first.shallow_clone())));
+            }
+        }
+        Ok(tensors)
+    }
+
+    /// Goes on from [`Optimizer::save`], weights included.
+    pub(crate) fn load(&mut self, parameters: &[Parameter], reader: &StateReader) -> Result<()> {
+        no_grad(|| {
+            self.steps = reader.tensor("steps")?.f_int64_value(&[0])?;
+            for (parameter, state) in parameters.iter().zip(&mut self.state) {
+                let name = &parameter.name;
+                let mut weight = parameter.tensor.f_detach()?;
+                let exact = reader.tensor(&format!("weight.{name}"))?.f_to_device(weight.device())?;
+                match &mut state.remainder {
+                    Some(remainder) => {
+                        let (high, low) = split(&exact)?;
+                        weight.f_copy_(&high)?;
+                        remainder.f_copy_(&low)?;
+                    }
+                    None => weight.f_copy_(&exact)?,
+                }
+                state.second.f_copy_(&reader.tensor(&format!("second.{name}"))?)?;
+                if let Some(first) = &mut state.first {
+                    first.f_copy_(&reader.tensor(&format!("first.{name}"))?)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
+    }
+}
+
+struct Updated {
+    weight: Tensor,
+    /// What the rule asked to add to the weight.
+    asked: Tensor,
+}
+
+/// torch.optim's arithmetic, in its order. The state is updated in place.
+fn rule(
+    config: &OptimizerConfig,
+    steps: i64,
+    weight: &Tensor,
+    grad: &Tensor,
+    first: Option<Tensor>,
+    mut second: Tensor,
+) -> Result<Updated> {
+    let (beta1, beta2) = config.betas;
+    match (config.kind, first) {
+        (OptimizerKind::AdamW, Some(mut first)) => {
+            let decayed = weight.f_mul_scalar(1.0 - config.lr * config.weight_decay)?;
+            let _ = first.f_lerp_(grad, 1.0 - beta1)?;
+            let _ = second.f_mul_scalar_(beta2)?.f_add_(&grad.f_square()?.f_mul_scalar_(1.0 - beta2)?)?;
+            let correction1 = 1.0 - beta1.powi(steps as i32);
+            let correction2 = (1.0 - beta2.powi(steps as i32)).sqrt();
+            let denominator = second.f_sqrt()?.f_div_scalar_(correction2)?.f_add_scalar_(config.eps)?;
+            let delta = first.f_div(&denominator)?.f_mul_scalar_(-config.lr / correction1)?;
+            let asked = weight.f_mul_scalar(-config.lr * config.weight_decay)?.f_add_(&delta)?;
+            Ok(Updated { weight: decayed.f_add(&delta)?, asked })
+        }
+        _ => {
+            let grad = if config.weight_decay == 0.0 {
+                grad.shallow_clone()
+            } else {
+                grad.f_add(&weight.f_mul_scalar(config.weight_decay)?)?
+            };
+            let _ = second.f_mul_scalar_(beta2)?.f_add_(&grad.f_square()?.f_mul_scalar_(1.0 - beta2)?)?;
+            let denominator = second.f_sqrt()?.f_add_scalar_(config.eps)?;
+            let asked = grad.f_div(&denominator)?.f_mul_scalar_(-config.lr)?;
+            Ok(Updated { weight: weight.f_add(&asked)?, asked })
+        }
+    }
+}
+
+impl Norms {
+    fn add(&mut self, asked: &Tensor, after: &Tensor, before: &Tensor) -> Result<()> {
+        let asked = asked.f_to_kind(Kind::Float)?;
+        let moved = after.f_to_kind(Kind::Float)?.f_sub(&before.f_to_kind(Kind::Float)?)?;
+        self.asked += asked.f_dot(&asked)?.f_double_value(&[])?;
+        self.kept += asked.f_dot(&moved)?.f_double_value(&[])?;
+        self.changed += moved.f_count_nonzero(0)?.f_double_value(&[])?;
+        self.elements += after.numel() as f64;
+        Ok(())
+    }
+}
+
+/// Global L2 norm; names the parameter whose gradient is not finite.
+fn global_norm(parameters: &[Parameter], grads: &Gradients) -> Result<f64> {
+    let mut sum = 0.0;
+    for (index, parameter) in parameters.iter().enumerate() {
+        let Some(grad) = grads.get(index) else { continue };
+        let norm = grad.f_to_kind(Kind::Float)?.f_norm()?.f_double_value(&[])?;
+        if !norm.is_finite() {
+            return Err(Error::NonFinite { what: format!("the gradient of {}", parameter.name) });
+        }
+        sum += norm * norm;
+    }
+    Ok(sum.sqrt())
+}
+
+/// A tensor of its own with the same numbers.
+fn copy(x: &Tensor) -> Result<Tensor> {
+    Ok(x.f_to_dtype(x.kind(), false, true)?)
+}

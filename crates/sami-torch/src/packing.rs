@@ -1,0 +1,172 @@
+//! Packing: a prompt and its responses as one sequence, the prompt once.
+//!
+//! A row of the contrast is one prompt with R responses. Padded scoring computes the prompt R times; here it is computed
+//! once, followed by one segment per response. A segment begins with the last prompt token, so that every counted token is
+//! predicted inside its own segment, and ends before the response's last token, which predicts nothing.
+
+/// One prompt with one response, as tokens: `ids[start..]` are the response's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sequence {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) start: usize,
+}
+
+impl Sequence {
+    pub(crate) fn counted(&self) -> usize {
+        self.ids.len() - self.start
+    }
+}
+
+/// A token whose log-probability is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// Place, among the row's segment tokens, of the position that predicts it.
+    pub(crate) place: usize,
+    /// The token.
+    pub(crate) target: u32,
+    /// Which of the packed sequences it belongs to.
+    pub(crate) sequence: usize,
+}
+
+/// Sequences with one prompt, packed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PackedRow {
+    /// Prefix, then every segment.
+    pub(crate) ids: Vec<u32>,
+    /// 0 in the prefix, from 1 in the segments.
+    pub(crate) segment: Vec<i64>,
+    /// Logical positions: those of the sequence on its own.
+    pub(crate) position: Vec<i64>,
+    /// Length of the shared prefix.
+    pub(crate) prefix: usize,
+    /// Counted tokens in order of sequence, then of position.
+    pub(crate) counted: Vec<Counted>,
+}
+
+impl PackedRow {
+    /// Packs sequences whose prompts are the same text. Every sequence has at least one prompt token and one counted token.
+    pub(crate) fn new(sequences: &[&Sequence]) -> Self {
+        let prefix = shared_prefix(sequences);
+        let first = sequences.first().map_or(&[][..], |sequence| &sequence.ids[..prefix]);
+        let mut row = Self {
+            ids: first.to_vec(),
+            segment: vec![0; prefix],
+            position: (0..prefix as i64).collect(),
+            prefix,
+            counted: Vec::new(),
+        };
+        for (index, sequence) in sequences.iter().enumerate() {
+            for position in prefix..sequence.ids.len() - 1 {
+                if position + 1 >= sequence.start {
+                    let target = sequence.ids[position + 1];
+                    row.counted.push(Counted { place: row.ids.len() - prefix, target, sequence: index });
+                }
+                row.ids.push(sequence.ids[position]);
+                row.segment.push(index as i64 + 1);
+                row.position.push(position as i64);
+            }
+        }
+        row
+    }
+
+    /// A whole prompt on its own: no prefix, one causal segment, nothing counted.
+    pub(crate) fn prompt(ids: &[u32]) -> Self {
+        Self {
+            ids: ids.to_vec(),
+            segment: vec![1; ids.len()],
+            position: (0..ids.len() as i64).collect(),
+            prefix: 0,
+            counted: Vec::new(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+}
+
+/// Longest common prefix that leaves the last prompt token of every sequence to its segment: responses often share
+/// their first words, and those must be predicted too.
+pub(crate) fn shared_prefix(sequences: &[&Sequence]) -> usize {
+    let Some((first, rest)) = sequences.split_first() else { return 0 };
+    let limit = sequences.iter().map(|sequence| sequence.start).min().unwrap_or(1).saturating_sub(1);
+    rest.iter().fold(limit, |shared, sequence| {
+        first.ids[..shared].iter().zip(&sequence.ids).take_while(|(a, b)| a == b).count()
+    })
+}
+
+/// Tokens that packing these sequences would take.
+pub(crate) fn packed_len(sequences: &[&Sequence]) -> usize {
+    let prefix = shared_prefix(sequences);
+    prefix + sequences.iter().map(|sequence| sequence.ids.len() - 1 - prefix).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sequence(ids: &[u32], start: usize) -> Sequence {
+        Sequence { ids: ids.to_vec(), start }
+    }
+
+    #[test]
+    fn responses_that_begin_alike_are_still_predicted_in_their_own_segment() {
+        let (a, b) = (sequence(&[1, 2, 3, 7, 8], 3), sequence(&[1, 2, 3, 7, 9, 9], 3));
+        let row = PackedRow::new(&[&a, &b]);
+        assert_eq!(row.prefix, 2);
+        assert_eq!(row.ids, [1, 2, 3, 7, 3, 7, 9]);
+        assert_eq!(row.segment, [0, 0, 1, 1, 2, 2, 2]);
+        assert_eq!(row.position, [0, 1, 2, 3, 2, 3, 4]);
+        let counted: Vec<_> = row.counted.iter().map(|c| (c.place, c.target, c.sequence)).collect();
+        assert_eq!(counted, [(0, 7, 0), (1, 8, 0), (2, 7, 1), (3, 9, 1), (4, 9, 1)]);
+    }
+
+    #[test]
+    fn merges_across_the_boundary_shorten_the_prefix_and_nothing_else() {
+        // Jointly tokenised, the second response swallowed the prompt's last token.
+        let (a, b) = (sequence(&[1, 2, 3, 7], 3), sequence(&[1, 2, 30, 8], 3));
+        let row = PackedRow::new(&[&a, &b]);
+        assert_eq!((row.prefix, row.len()), (2, 4));
+        let c = sequence(&[1, 40, 8], 2);
+        assert_eq!(PackedRow::new(&[&a, &c]).prefix, 1);
+        // A token of the shortened prompt is fed, but not counted.
+        let counted = PackedRow::new(&[&a, &c]).counted;
+        assert_eq!(counted.iter().map(|c| c.target).collect::<Vec<_>>(), [7, 8]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_response_token_is_counted_once_at_its_own_position(
+            prompt in prop::collection::vec(0u32..4, 1..12),
+            responses in prop::collection::vec(prop::collection::vec(0u32..4, 1..6), 1..5),
+        ) {
+            let sequences: Vec<Sequence> = responses
+                .iter()
+                .map(|response| sequence(&[prompt.clone(), response.clone()].concat(), prompt.len()))
+                .collect();
+            let refs: Vec<&Sequence> = sequences.iter().collect();
+            let row = PackedRow::new(&refs);
+            prop_assert_eq!(row.len(), packed_len(&refs));
+            for (index, response) in responses.iter().enumerate() {
+                let counted: Vec<_> = row.counted.iter().filter(|c| c.sequence == index).collect();
+                prop_assert_eq!(counted.iter().map(|c| c.target).collect::<Vec<_>>(), response.clone());
+                for (offset, c) in counted.iter().enumerate() {
+                    let place = row.prefix + c.place;
+                    prop_assert_eq!(row.position[place] as usize, prompt.len() - 1 + offset);
+                    prop_assert_eq!(row.segment[place] as usize, index + 1);
+                }
+            }
+            // What a segment's token sees, in order of position, is the sequence on its own.
+            for (place, (&segment, &position)) in row.segment.iter().zip(&row.position).enumerate() {
+                if segment > 0 {
+                    let seen: Vec<u32> = (0..=place)
+                        .filter(|&p| row.segment[p] == 0 || row.segment[p] == segment)
+                        .map(|p| row.ids[p])
+                        .collect();
+                    prop_assert_eq!(&seen[..], &sequences[segment as usize - 1].ids[..=position as usize]);
+                }
+            }
+        }
+    }
+}
