@@ -1,35 +1,24 @@
-//! The SAMI objective (contract in progress).
-use thiserror::Error;
+//! The SAMI objective (arXiv 2404.14313): from a matrix of log-probabilities to a loss, its closed-form gradient and
+//! an estimate of the mutual information between constitutions and responses.
+//!
+//! `logps[[c, r]]` is log π(y_r | x, c) in nats: row = constitution, column = response.
 
-/// How per-token log-probabilities become one entry of the contrast matrix.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Reduction {
-    /// Mean over tokens.
-    Mean,
-    /// Sum over tokens.
-    Sum,
-    /// Sum divided by tokens^exponent.
-    LengthWeighted {
-        /// The exponent.
-        exponent: f64,
-    },
-}
+mod accumulator;
+mod diagnostics;
+mod element;
+mod error;
+mod information;
+mod kernel;
+mod objective;
+mod reduction;
 
-impl Reduction {
-    /// The factor that turns a sum over `tokens` tokens into the reduced value.
-    pub fn weight(&self, tokens: usize) -> f64 {
-        match *self {
-            Self::Mean => 1.0 / tokens as f64,
-            Self::Sum => 1.0,
-            Self::LengthWeighted { exponent } => (tokens as f64).powf(-exponent),
-        }
-    }
-}
-
-/// What is wrong with an input.
-#[derive(Debug, Error)]
-pub enum Error {
-    /// Not square.
-    #[error("not square")]
-    NotSquare,
-}
+pub use accumulator::{Estimate, MiAccumulator, MiEstimate};
+pub use diagnostics::{Diagnostics, diagnostics, diagnostics_with_targets};
+pub use element::Element;
+pub use error::Error;
+pub use information::{
+    MutualInformation, MutualInformationBits, mutual_information, mutual_information_with_targets,
+};
+pub use ndarray;
+pub use objective::{LossAndGrad, Objective, ObjectiveBuilder, Side, TermWeights};
+pub use reduction::Reduction;
