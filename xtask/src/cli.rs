@@ -68,7 +68,7 @@ impl From<SetupOptions> for Request {
             (false, true) => Some(Flavor::Cpu),
             (false, false) => None,
         };
-        Request { flavor, force: options.force }
+        Request { flavor, force: options.force, thorough: true }
     }
 }
 

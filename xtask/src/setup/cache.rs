@@ -14,7 +14,7 @@ use std::{
 use super::{
     SetupError,
     error::io_error,
-    manifest::{Damage, Manifest, sync},
+    manifest::{Care, Damage, Manifest, sync},
     python::Python,
     wheels::{self, Arch, Flavor},
 };
@@ -80,9 +80,9 @@ impl Cache {
     }
 
     /// A whole LibTorch of this kind: the one that is there if it is undamaged, else a new one.
-    pub(super) fn ensure(&self, flavor: Flavor, arch: Arch) -> Result<PathBuf, SetupError> {
+    pub(super) fn ensure(&self, flavor: Flavor, arch: Arch, care: Care) -> Result<PathBuf, SetupError> {
         let place = self.place(flavor, arch);
-        let damage = match Manifest::verify(&place, wheels::RECIPE, &flavor.requirements()) {
+        let damage = match Manifest::verify(&place, wheels::RECIPE, &flavor.requirements(), care) {
             Ok(manifest) => {
                 let size = say::megabytes(manifest.total_size());
                 say::line(&format!("LibTorch {} in {}: complete ({size})", wheels::VERSION, place.display()));

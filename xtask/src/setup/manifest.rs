@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
+    time::UNIX_EPOCH,
 };
 
 use serde::{Deserialize, Serialize};
@@ -14,10 +15,20 @@ use super::{SetupError, error::io_error};
 
 const NAME: &str = "sami-manifest.json";
 
-/// Size and content of one file.
+/// How closely an installation is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Care {
+    /// A file of the recorded size and time of change counts as unchanged: milliseconds.
+    Quick,
+    /// Every byte is read: seconds.
+    Thorough,
+}
+
+/// Size, time of change (nanoseconds since 1970) and content of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     size: u64,
+    modified: u64,
     sha256: String,
 }
 
@@ -52,9 +63,10 @@ impl Manifest {
     pub(super) fn of(dir: &Path, recipe: u32, requirements: &str) -> Result<Self, SetupError> {
         let mut files = BTreeMap::new();
         for path in files_under(dir)? {
-            let size = fs::metadata(&path).map_err(io_error("reading the size of", &path))?.len();
+            let metadata = fs::metadata(&path).map_err(io_error("reading the size of", &path))?;
             let sha256 = sha256_of(&path).map_err(io_error("reading", &path))?;
-            files.insert(relative(dir, &path), Entry { size, sha256 });
+            let entry = Entry { size: metadata.len(), modified: modified(&metadata), sha256 };
+            files.insert(relative(dir, &path), entry);
         }
         Ok(Self { recipe, requirements_sha256: hex(&Sha256::digest(requirements)), files })
     }
@@ -78,8 +90,8 @@ impl Manifest {
         self.files.keys().map(String::as_str).filter(|name| name.starts_with("lib/"))
     }
 
-    /// Compares `dir` with the manifest in it: every size first, then every content.
-    pub(super) fn verify(dir: &Path, recipe: u32, requirements: &str) -> Result<Self, Damage> {
+    /// Compares `dir` with the manifest in it: every size first, then the contents.
+    pub(super) fn verify(dir: &Path, recipe: u32, requirements: &str, care: Care) -> Result<Self, Damage> {
         if !dir.is_dir() {
             return Err(Damage::Absent);
         }
@@ -88,13 +100,18 @@ impl Manifest {
         if manifest.recipe != recipe || manifest.requirements_sha256 != hex(&Sha256::digest(requirements)) {
             return Err(Damage::OtherRecipe);
         }
+        let mut to_read = Vec::new();
         for (name, entry) in &manifest.files {
-            let found = fs::metadata(dir.join(name)).map_err(|_| Damage::Missing(name.clone()))?.len();
+            let metadata = fs::metadata(dir.join(name)).map_err(|_| Damage::Missing(name.clone()))?;
+            let found = metadata.len();
             if found != entry.size {
                 return Err(Damage::Size { name: name.clone(), found, expected: entry.size });
             }
+            if care == Care::Thorough || modified(&metadata) != entry.modified {
+                to_read.push((name, entry));
+            }
         }
-        for (name, entry) in &manifest.files {
+        for (name, entry) in to_read {
             let found = sha256_of(&dir.join(name)).map_err(|_| Damage::Missing(name.clone()))?;
             if found != entry.sha256 {
                 return Err(Damage::Content(name.clone()));
@@ -122,6 +139,12 @@ fn files_under(dir: &Path) -> Result<Vec<PathBuf>, SetupError> {
 
 fn relative(dir: &Path, path: &Path) -> String {
     path.strip_prefix(dir).unwrap_or(path).to_string_lossy().into_owned()
+}
+
+/// A time that cannot be told is no recorded one, so the file is read.
+fn modified(metadata: &fs::Metadata) -> u64 {
+    let since = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    since.and_then(|since| u64::try_from(since.as_nanos()).ok()).unwrap_or(u64::MAX)
 }
 
 fn sha256_of(path: &Path) -> io::Result<String> {
@@ -152,12 +175,12 @@ mod tests {
     }
 
     fn damage(dir: &Path) -> Damage {
-        Manifest::verify(dir, 1, "pins").unwrap_err()
+        Manifest::verify(dir, 1, "pins", Care::Thorough).unwrap_err()
     }
 
     #[test]
     fn an_untouched_installation_verifies() {
-        let manifest = Manifest::verify(installation().path(), 1, "pins").unwrap();
+        let manifest = Manifest::verify(installation().path(), 1, "pins", Care::Thorough).unwrap();
         assert_eq!(manifest.total_size(), 13);
         assert_eq!(manifest.libraries().collect::<Vec<_>>(), ["lib/a.so"]);
     }
@@ -165,8 +188,8 @@ mod tests {
     #[test]
     fn each_kind_of_damage_is_told_apart() {
         let dir = installation();
-        assert_eq!(Manifest::verify(dir.path(), 2, "pins").unwrap_err(), Damage::OtherRecipe);
-        assert_eq!(Manifest::verify(dir.path(), 1, "other").unwrap_err(), Damage::OtherRecipe);
+        assert_eq!(Manifest::verify(dir.path(), 2, "pins", Care::Quick).unwrap_err(), Damage::OtherRecipe);
+        assert_eq!(Manifest::verify(dir.path(), 1, "other", Care::Quick).unwrap_err(), Damage::OtherRecipe);
 
         let library = dir.path().join("lib/a.so");
         fs::write(&library, "librarY").unwrap();
@@ -179,6 +202,26 @@ mod tests {
         fs::write(dir.path().join(NAME), "{").unwrap();
         assert_eq!(damage(dir.path()), Damage::NoManifest);
         assert_eq!(damage(&dir.path().join("none")), Damage::Absent);
+    }
+
+    #[test]
+    fn a_quick_look_reads_what_was_touched_and_a_thorough_one_everything() {
+        let dir = installation();
+        let library = dir.path().join("lib/a.so");
+        let installed = fs::metadata(&library).unwrap().modified().unwrap();
+        let verify = |care| Manifest::verify(dir.path(), 1, "pins", care);
+        let set_time = |time| File::options().write(true).open(&library).unwrap().set_modified(time).unwrap();
+
+        // Touched, but the same.
+        set_time(UNIX_EPOCH);
+        assert!(verify(Care::Quick).is_ok());
+        fs::write(&library, "librarY").unwrap();
+        set_time(UNIX_EPOCH);
+        assert_eq!(verify(Care::Quick).unwrap_err(), Damage::Content("lib/a.so".to_owned()));
+        // A disk that lost a bit tells nobody: that takes reading.
+        set_time(installed);
+        assert!(verify(Care::Quick).is_ok());
+        assert_eq!(verify(Care::Thorough).unwrap_err(), Damage::Content("lib/a.so".to_owned()));
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(crate) struct Request {
     pub(crate) flavor: Option<Flavor>,
     /// CUDA libraries even without a GPU.
     pub(crate) force: bool,
+    /// Read every byte of an installation that is there, not only its sizes and times.
+    pub(crate) thorough: bool,
 }
 
 /// Makes a LibTorch available to plain cargo commands in this clone. Returns its directory.
@@ -49,6 +51,7 @@ pub(crate) fn setup(repo: &Repo, request: Request) -> Result<PathBuf, SetupError
     }
     let cache = cache::Cache::open()?;
     let arch = wheels::Arch::current();
+    let care = if request.thorough { manifest::Care::Thorough } else { manifest::Care::Quick };
     let mut flavor = request.flavor;
     match link::read(&link) {
         Link::Absent => {}
@@ -67,7 +70,7 @@ pub(crate) fn setup(repo: &Repo, request: Request) -> Result<PathBuf, SetupError
         }
         Link::Other => return keep_foreign(&link),
     }
-    let dir = cache.ensure(flavor.unwrap_or(Flavor::Cpu), arch?)?;
+    let dir = cache.ensure(flavor.unwrap_or(Flavor::Cpu), arch?, care)?;
     report(&link, &dir)?;
     Ok(dir)
 }

@@ -23,7 +23,7 @@ with zipfile.ZipFile(wheel) as archive:
                 continue
             fixed = pattern.split("*", 1)[0].rpartition("/")[0]
             name = member.filename[len(fixed) :].lstrip("/")
-            if "*/lib/*" in pattern:
+            if "*/lib/" in pattern:
                 # Libraries of several packages go into one folder.
                 name = name.rpartition("/lib/")[2]
             target = os.path.realpath(os.path.join(directory, prefix, name))
