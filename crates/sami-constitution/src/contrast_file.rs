@@ -1,0 +1,127 @@
+//! The paper's own files of constitution pairs.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::constitution::{Article, Constitution, ConstitutionProblem, Stance};
+use crate::error::{Error, Location};
+
+/// A pair of constitutions as the paper's authors store it: JSON with `positive` and `negative`, each a numbered text, and
+/// `identifiers`, which name each point's principle and side (`pos concise`, `neg concise`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContrastFile {
+    /// The constitution under `positive`.
+    pub positive: Constitution,
+    /// The constitution under `negative`.
+    pub negative: Constitution,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Raw {
+    positive: String,
+    negative: String,
+    identifiers: RawIdentifiers,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RawIdentifiers {
+    positive: Vec<String>,
+    negative: Vec<String>,
+}
+
+impl ContrastFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], [`Error::Json`] with the line, [`Error::Constitution`] for numbering or identifiers that do not fit.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        Self::parse(Some(path), &std::fs::read_to_string(path).map_err(Error::io(path))?)
+    }
+
+    /// Reads a file's text.
+    ///
+    /// # Errors
+    ///
+    /// As [`ContrastFile::load`], without a path.
+    pub fn from_json(text: &str) -> Result<Self, Error> {
+        Self::parse(None, text)
+    }
+
+    fn parse(path: Option<&Path>, text: &str) -> Result<Self, Error> {
+        let raw: Raw = serde_json::from_str(text).map_err(|source| {
+            let at = Location::new(path, Some(source.line()));
+            Error::Json { at, source }
+        })?;
+        let read = |key, text: &str, identifiers: &[String]| {
+            constitution(key, text, identifiers)
+                .map_err(|problem| Error::Constitution { at: Location::new(path, None), problem })
+        };
+        Ok(Self {
+            positive: read("positive", &raw.positive, &raw.identifiers.positive)?,
+            negative: read("negative", &raw.negative, &raw.identifiers.negative)?,
+        })
+    }
+
+    /// The file's text, which [`ContrastFile::from_json`] reads back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Json`] when the JSON writer refuses.
+    pub fn to_json(&self) -> Result<String, Error> {
+        let raw = Raw {
+            positive: self.positive.render(),
+            negative: self.negative.render(),
+            identifiers: RawIdentifiers {
+                positive: identifiers(&self.positive),
+                negative: identifiers(&self.negative),
+            },
+        };
+        serde_json::to_string_pretty(&raw).map_err(|source| Error::Json { at: Location::default(), source })
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn save(&self, path: &Path) -> Result<(), Error> {
+        std::fs::write(path, self.to_json()?).map_err(Error::io(path))
+    }
+}
+
+fn identifiers(constitution: &Constitution) -> Vec<String> {
+    let prefix = |stance| match stance {
+        Stance::Principle => "pos",
+        Stance::Antithesis => "neg",
+    };
+    constitution.articles().iter().map(|one| format!("{} {}", prefix(one.stance), one.principle)).collect()
+}
+
+fn constitution(
+    key: &'static str,
+    text: &str,
+    identifiers: &[String],
+) -> Result<Constitution, ConstitutionProblem> {
+    let mut points = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let number = points.len() + 1;
+        let point = line.strip_prefix(&format!("{number}.")).filter(|rest| rest.starts_with(' '));
+        let numbering = || ConstitutionProblem::Numbering { key, number, line: line.to_owned() };
+        points.push(point.ok_or_else(numbering)?.trim().to_owned());
+    }
+    if points.len() != identifiers.len() {
+        let (points, identifiers) = (points.len(), identifiers.len());
+        return Err(ConstitutionProblem::Identifiers { key, points, identifiers });
+    }
+    let article = |(text, identifier): (String, &String)| {
+        let (stance, name) = match identifier.split_once(' ') {
+            Some(("pos", name)) => (Stance::Principle, name.trim()),
+            Some(("neg", name)) => (Stance::Antithesis, name.trim()),
+            _ => return Err(ConstitutionProblem::Identifier { key, found: identifier.clone() }),
+        };
+        Ok(Article { principle: name.to_owned(), stance, text })
+    };
+    Constitution::check(points.into_iter().zip(identifiers).map(article).collect::<Result<_, _>>()?)
+}
