@@ -40,10 +40,6 @@ impl Gradients {
         self.grads[index].as_ref()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.grads.len()
-    }
-
     pub(crate) fn clear(&mut self) {
         self.grads.iter_mut().for_each(|grad| *grad = None);
     }
@@ -131,8 +127,11 @@ impl Forward {
         let grad_hidden = parts.pop().unwrap_or_default();
         // Every counted position is read once, so copying is adding.
         let mut grad = no_grad(|| {
-            Tensor::f_zeros([group.segment_tokens, grad_hidden.size2()?.1], (grad_hidden.kind(), grad_hidden.device()))?
-                .f_index_copy_(0, &group.counted, &grad_hidden)
+            Tensor::f_zeros(
+                [group.segment_tokens, grad_hidden.size2()?.1],
+                (grad_hidden.kind(), grad_hidden.device()),
+            )?
+            .f_index_copy_(0, &group.counted, &grad_hidden)
         })?;
 
         for (index, (layer, island)) in model.layers.iter().zip(self.islands).enumerate().rev() {
@@ -156,7 +155,13 @@ impl Forward {
         }
         no_grad(|| {
             let vocab = model.embed().size2()?.0;
-            let grad = Tensor::f_embedding_dense_backward(&grad.f_to_kind(Kind::Float)?, &group.ids, vocab, -1, false)?;
+            let grad = Tensor::f_embedding_dense_backward(
+                &grad.f_to_kind(Kind::Float)?,
+                &group.ids,
+                vocab,
+                -1,
+                false,
+            )?;
             grads.add(model.embed_index(), &grad)
         })
     }

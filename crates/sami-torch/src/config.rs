@@ -147,14 +147,17 @@ impl ModelConfig {
         let hidden_size = fields.count("hidden_size")?;
         let num_hidden_layers = fields.count("num_hidden_layers")?;
         let num_attention_heads = fields.count("num_attention_heads")?;
-        let num_key_value_heads = fields.optional_count("num_key_value_heads")?.unwrap_or(num_attention_heads);
+        let num_key_value_heads =
+            fields.optional_count("num_key_value_heads")?.unwrap_or(num_attention_heads);
         if num_attention_heads % num_key_value_heads != 0 {
             return Err(fields.invalid("num_key_value_heads", "a divisor of num_attention_heads"));
         }
         let head_dim = match fields.optional_count("head_dim")? {
             Some(head_dim) => head_dim,
             None if hidden_size % num_attention_heads == 0 => hidden_size / num_attention_heads,
-            None => return Err(fields.invalid("hidden_size", "a multiple of num_attention_heads, or a head_dim")),
+            None => {
+                return Err(fields.invalid("hidden_size", "a multiple of num_attention_heads, or a head_dim"));
+            }
         };
         if head_dim % 2 != 0 {
             return Err(ConfigError::Invalid {
@@ -192,8 +195,10 @@ impl ModelConfig {
     /// Every tensor of the checkpoint, in the order of the forward pass, with its shape.
     pub fn tensors(&self) -> Vec<(String, Vec<i64>)> {
         let (hidden, inner) = (self.hidden_size as i64, self.intermediate_size as i64);
-        let (heads, kv) = (self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim);
-        let (heads, kv, head_dim, vocab) = (heads as i64, kv as i64, self.head_dim as i64, self.vocab_size as i64);
+        let (heads, kv) =
+            (self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim);
+        let (heads, kv, head_dim, vocab) =
+            (heads as i64, kv as i64, self.head_dim as i64, self.vocab_size as i64);
         let mut tensors = vec![("model.embed_tokens.weight".to_owned(), vec![vocab, hidden])];
         for layer in 0..self.num_hidden_layers {
             let mut push = |name: &str, shape: &[i64]| {
@@ -297,7 +302,11 @@ fn rope(fields: &Fields<'_>) -> Result<(f64, RopeScaling), ConfigError> {
             ));
         }
         Some(other) => {
-            return Err(unsupported("rope_type", &Value::from(other), "known are default, linear and llama3"));
+            return Err(unsupported(
+                "rope_type",
+                &Value::from(other),
+                "known are default, linear and llama3",
+            ));
         }
     };
     Ok((theta, scaling))
@@ -362,9 +371,7 @@ impl<'a> Fields<'a> {
     }
 
     fn optional_number(&self, field: &str) -> Result<Option<f64>, ConfigError> {
-        self.get(field)
-            .map(|value| value.as_f64().ok_or_else(|| self.invalid(field, "a number")))
-            .transpose()
+        self.get(field).map(|value| value.as_f64().ok_or_else(|| self.invalid(field, "a number"))).transpose()
     }
 
     fn optional_positive(&self, field: &str) -> Result<Option<f64>, ConfigError> {
@@ -461,13 +468,25 @@ mod tests {
     #[test]
     fn what_is_not_computed_is_refused_by_name() {
         let cases = [
-            (with("architectures", json!(["GPT2LMHeadModel"])), "field \"architectures\" is \"GPT2LMHeadModel\""),
+            (
+                with("architectures", json!(["GPT2LMHeadModel"])),
+                "field \"architectures\" is \"GPT2LMHeadModel\"",
+            ),
             (with("hidden_act", json!("gelu")), "field \"hidden_act\" is \"gelu\", which is not supported"),
-            (with("rope_scaling", json!({"type": "dynamic", "factor": 2.0})), "depend on the longest sequence"),
-            (with("rope_parameters", json!({"rope_type": "yarn"})), "field \"rope_parameters.rope_type\" is \"yarn\""),
+            (
+                with("rope_scaling", json!({"type": "dynamic", "factor": 2.0})),
+                "depend on the longest sequence",
+            ),
+            (
+                with("rope_parameters", json!({"rope_type": "yarn"})),
+                "field \"rope_parameters.rope_type\" is \"yarn\"",
+            ),
             (with("quantization_config", json!({"bits": 4})), "training needs unquantised weights"),
             (with("hidden_size", json!(-3)), "field \"hidden_size\" is -3; expected a positive whole number"),
-            (with("hidden_size", json!("32")), "field \"hidden_size\" is \"32\"; expected a positive whole number"),
+            (
+                with("hidden_size", json!("32")),
+                "field \"hidden_size\" is \"32\"; expected a positive whole number",
+            ),
             (with("num_key_value_heads", json!(3)), "field \"num_key_value_heads\" is 3; expected a divisor"),
             (with("rms_norm_eps", json!(0)), "field \"rms_norm_eps\" is 0; expected a positive number"),
             (with("vocab_size", json!(null)), "field \"vocab_size\" is missing"),

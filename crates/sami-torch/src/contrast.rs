@@ -153,7 +153,9 @@ pub(crate) fn contrast_step(
                 return Err(Error::GradientShape { id: set.id.clone(), got: g.dim(), expected: set.shape() });
             }
             if g.iter().any(|entry| !entry.is_finite()) {
-                return Err(Error::NonFinite { what: format!("the gradient in the log-probabilities of set {}", set.id) });
+                return Err(Error::NonFinite {
+                    what: format!("the gradient in the log-probabilities of set {}", set.id),
+                });
             }
             matrices_g.push(g);
         }

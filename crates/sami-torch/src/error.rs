@@ -86,7 +86,9 @@ pub enum Error {
         limit: usize,
     },
     /// A log-probability or gradient is NaN or infinite.
-    #[error("{what} is not finite; lower the learning rate, or look for NaN in the checkpoint and overflow in f16/bf16")]
+    #[error(
+        "{what} is not finite; lower the learning rate, or look for NaN in the checkpoint and overflow in f16/bf16"
+    )]
     NonFinite {
         /// Which set, response or parameter.
         what: String,
@@ -95,7 +97,9 @@ pub enum Error {
     #[error(transparent)]
     Objective(#[from] sami_core::Error),
     /// A gradient matrix of the wrong shape came back from the objective.
-    #[error("the gradient for set {id} is {got:?}, but its log-probabilities are {expected:?} (constitutions × responses)")]
+    #[error(
+        "the gradient for set {id} is {got:?}, but its log-probabilities are {expected:?} (constitutions × responses)"
+    )]
     GradientShape {
         /// The set's id.
         id: String,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use crate::error::Result;
 use crate::model::{AttentionRow, Geometry, Heads, Mask, Model};
@@ -24,7 +24,8 @@ pub(crate) struct Group {
 impl Group {
     pub(crate) fn new(model: &Model, rows: &[&PackedRow]) -> Result<Self> {
         let (device, kind) = (model.device(), model.kind());
-        let tensor = |values: &[i64]| -> Result<Tensor> { Ok(Tensor::f_from_slice(values)?.f_to_device(device)?) };
+        let tensor =
+            |values: &[i64]| -> Result<Tensor> { Ok(Tensor::f_from_slice(values)?.f_to_device(device)?) };
         let windows: BTreeSet<Option<usize>> = model.config.windows.iter().copied().collect();
         let group = Heads::new(&model.config).group();
 
@@ -70,4 +71,3 @@ impl Group {
         })
     }
 }
-

@@ -1,4 +1,61 @@
-//! wip
-#![allow(missing_docs, dead_code, unused)]
-mod backward; mod contrast; mod optimizer; pub mod checkpoint; pub mod config; pub mod error; mod group; mod head; mod model; pub mod options; mod packing; mod sys; pub mod tokenizer;
+//! The LibTorch causal language model of SAMI.
+//!
+//! [`TorchPolicy`] opens a Hugging Face directory (Mistral, Llama, Qwen2 and Qwen3 shapes), samples responses, scores
+//! contrast sets and trains on them. It implements the seams of [`sami_policy`]; [`TorchProvider`] opens such policies for
+//! the driver. This is the only crate of the workspace that names LibTorch's bindings.
+//!
+//! # How it computes
+//!
+//! - A row of a contrast set (one prompt, R responses) is one packed sequence: the prompt once, then each response attending to
+//!   the prompt and to itself. C²·(P + R) tokens become C·P + C²·R.
+//! - The language-model head runs on response positions only, in chunks, its gradient in closed form.
+//! - The backward pass goes layer by layer: a layer's input is kept, its activations are computed again (or kept, by option).
+//! - Sets too large for one pass are scored first and back-propagated in pieces; the numbers stay the same.
+//! - With bf16 weights the exact f32 weight is kept as bf16 plus a 16-bit remainder, so small updates are not lost.
+//!
+//! Log-probabilities are in nats. Matrices are [constitution][response].
+//!
+//! ```no_run
+//! use sami_policy::{ContrastPolicy, ContrastResponse, ContrastSet};
+//! use sami_torch::{EngineOptions, TorchPolicy};
+//!
+//! let mut policy = TorchPolicy::open("checkpoint".as_ref(), &EngineOptions::default())?;
+//! let response = |text: &str, constitution| ContrastResponse { text: text.into(), token_ids: None, constitution };
+//! let set = ContrastSet::new(
+//!     "q1",
+//!     vec!["Be brief. Hello! Assistant:".into(), "Be verbose. Hello! Assistant:".into()],
+//!     vec![response(" Hi.", 0), response(" A very good day to you.", 1)],
+//! )?;
+//! println!("{}", policy.score(&[set])?[0].sum_logps);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod backward;
+mod checkpoint;
+mod config;
+mod contrast;
+mod device;
+mod error;
+mod generate;
+mod group;
+mod head;
+mod inspect;
+mod model;
+mod optimizer;
+mod options;
+mod packing;
+mod policy;
+mod random;
+mod sampling;
+mod sys;
+mod tokenizer;
+
+pub use checkpoint::WeightsError;
+pub use config::{ConfigError, Family, ModelConfig, RopeScaling};
+pub use device::{Environment, environment, set_threads};
 pub use error::Error;
+pub use inspect::{CheckpointSummary, inspect};
+pub use options::{Device, Dtype, EngineOptions, OptimizerConfig, OptimizerKind, Precision, UnknownName};
+pub use policy::{TorchPolicy, TorchProvider};
+pub use random::{RandomCheckpoint, random_checkpoint};
+pub use tokenizer::Tokenizer;

@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
+use thiserror::Error as ThisError;
+
+use crate::error::Error;
 
 /// Element type of weights and activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -54,7 +56,7 @@ pub enum OptimizerKind {
 }
 
 /// A word that names none of the choices.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, ThisError, PartialEq, Eq)]
 #[error("\"{given}\" is not one of {expected}")]
 pub struct UnknownName {
     /// What was given.
@@ -208,5 +210,48 @@ impl Default for EngineOptions {
             recompute: true,
             generation_batch: 64,
         }
+    }
+}
+
+impl EngineOptions {
+    /// Refuses options that contradict each other.
+    pub fn check(&self) -> Result<(), Error> {
+        let refuse = |option, reason: String| Err(Error::Option { option, reason });
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        let OptimizerConfig { lr, betas, eps, weight_decay, max_grad_norm, .. } = self.optimizer;
+        if self.precision == Precision::Bf16Pure && self.dtype != Dtype::Bf16 {
+            return refuse(
+                "bf16-pure",
+                format!("weights are {}; add dtype bf16 or leave bf16-pure out", self.dtype),
+            );
+        }
+        if self.precision == Precision::Bf16Pure && self.save_dtype == Some(Dtype::F32) {
+            return refuse("save_dtype", "pure bf16 training has no more than bf16 to save".into());
+        }
+        if !positive(lr) {
+            return refuse("lr", format!("{lr}; it must be a positive number"));
+        }
+        if ![betas.0, betas.1].iter().all(|beta| (0.0..1.0).contains(beta)) {
+            return refuse("betas", format!("{betas:?}; each must lie in [0, 1)"));
+        }
+        if !positive(eps) {
+            return refuse("eps", format!("{eps}; it must be a positive number"));
+        }
+        if !(weight_decay.is_finite() && weight_decay >= 0.0) {
+            return refuse("weight_decay", format!("{weight_decay}; it must be 0 or a positive number"));
+        }
+        if max_grad_norm.is_some_and(|limit| !positive(limit)) {
+            return refuse(
+                "max_grad_norm",
+                "it must be a positive number; leave it out for no clipping".into(),
+            );
+        }
+        if self.token_budget == 0 {
+            return refuse("token_budget", "0; at least one token must go through at once".into());
+        }
+        if self.generation_batch == 0 {
+            return refuse("generation_batch", "0; at least one sequence must be generated at a time".into());
+        }
+        Ok(())
     }
 }

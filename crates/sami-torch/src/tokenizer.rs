@@ -22,16 +22,15 @@ impl Tokenizer {
         if !path.is_file() {
             return Err(Error::Tokenizer {
                 path,
-                reason: "not found; save the tokenizer in its fast form (tokenizer.json) beside the weights".into(),
+                reason: "not found; save the tokenizer in its fast form (tokenizer.json) beside the weights"
+                    .into(),
             });
         }
         let mut inner = tokenizers::Tokenizer::from_file(&path)
             .map_err(|error| Error::Tokenizer { path: path.clone(), reason: error.to_string() })?;
         // A checkpoint's batch settings must not cut or pad what is scored.
         inner.with_padding(None);
-        inner
-            .with_truncation(None)
-            .map_err(|error| Error::Tokenizer { path, reason: error.to_string() })?;
+        inner.with_truncation(None).map_err(|error| Error::Tokenizer { path, reason: error.to_string() })?;
         Ok(Self { inner, eos: end_of_sequence(dir)? })
     }
 

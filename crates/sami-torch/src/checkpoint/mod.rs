@@ -12,7 +12,9 @@ pub(crate) use write::{CheckpointWriter, Stored, save_tensors};
 #[derive(Debug, Error)]
 pub enum WeightsError {
     /// Neither `model.safetensors` nor an index.
-    #[error("there is no model.safetensors and no model.safetensors.index.json here; convert the checkpoint to safetensors")]
+    #[error(
+        "there is no model.safetensors and no model.safetensors.index.json here; convert the checkpoint to safetensors"
+    )]
     NoWeights,
     /// The safetensors header is damaged, or lies about the file.
     #[error("not a whole safetensors file ({0}); download or copy it again")]

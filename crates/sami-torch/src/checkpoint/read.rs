@@ -84,10 +84,11 @@ impl CheckpointReader {
     /// A tensor in the dtype of its file, copied out of the map.
     pub(crate) fn tensor(&self, name: &str) -> Result<Tensor> {
         let missing = || WeightsError::Names { missing: vec![name.to_owned()], unexpected: Vec::new() };
-        let shard = self.file_of.get(name).and_then(|file| self.shards.get(file)).ok_or_else(|| Error::Weights {
-            path: PathBuf::from(name),
-            source: missing(),
-        })?;
+        let shard = self
+            .file_of
+            .get(name)
+            .and_then(|file| self.shards.get(file))
+            .ok_or_else(|| Error::Weights { path: PathBuf::from(name), source: missing() })?;
         let (kind, shape, bytes) =
             shard.view(name).map_err(|source| Error::Weights { path: shard.path.clone(), source })?;
         Ok(Tensor::f_from_data_size(bytes, &shape, kind)?)
@@ -170,13 +171,16 @@ impl Shard {
         let file = File::open(path).map_err(Error::io(path))?;
         let map = map_file(&file).map_err(Error::io(path))?;
         // Checks the header's length, its JSON, and that the offsets tile the file exactly.
-        let (header, metadata) = SafeTensors::read_metadata(&map)
-            .map_err(|source| Error::Weights { path: path.to_owned(), source: WeightsError::Header(source) })?;
+        let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|source| Error::Weights {
+            path: path.to_owned(),
+            source: WeightsError::Header(source),
+        })?;
         Ok(Self { path: path.to_owned(), data_start: header + 8, map, metadata })
     }
 
     fn view(&self, name: &str) -> Result<(Kind, Vec<i64>, &[u8]), WeightsError> {
-        let outside = || WeightsError::NotInShard { tensor: name.to_owned(), file: self.path.display().to_string() };
+        let outside =
+            || WeightsError::NotInShard { tensor: name.to_owned(), file: self.path.display().to_string() };
         let info = self.metadata.info(name).ok_or_else(outside)?;
         let kind = match info.dtype {
             safetensors::Dtype::F32 => Kind::Float,
@@ -184,7 +188,9 @@ impl Shard {
             safetensors::Dtype::F16 => Kind::Half,
             // The trainer's own state: the step counter.
             safetensors::Dtype::I64 => Kind::Int64,
-            other => return Err(WeightsError::Dtype { tensor: name.to_owned(), dtype: format!("{other:?}") }),
+            other => {
+                return Err(WeightsError::Dtype { tensor: name.to_owned(), dtype: format!("{other:?}") });
+            }
         };
         let (start, end) = info.data_offsets;
         let bytes = self.map.get(self.data_start + start..self.data_start + end).ok_or_else(outside)?;

@@ -138,10 +138,7 @@ pub(crate) enum Stored {
     /// As it is.
     Plain(Tensor),
     /// An exact f32 weight in two parts; joined only while it is written.
-    Split {
-        weight: Tensor,
-        remainder: Tensor,
-    },
+    Split { weight: Tensor, remainder: Tensor },
 }
 
 impl Stored {

@@ -71,7 +71,8 @@ impl Mask {
             let (query_position, key_position) = (column(position)?, line(position)?);
             let own = line(segment)?.f_eq_tensor(&column(segment)?)?;
             let shared = line(segment)?.f_eq(0)?;
-            let mut visible = own.f_logical_or(&shared)?.f_logical_and(&key_position.f_le_tensor(&query_position)?)?;
+            let mut visible =
+                own.f_logical_or(&shared)?.f_logical_and(&key_position.f_le_tensor(&query_position)?)?;
             if let Some(window) = window {
                 let near = query_position.f_sub(&key_position)?.f_lt(window as i64)?;
                 visible = visible.f_logical_and(&near)?;

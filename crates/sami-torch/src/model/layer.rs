@@ -87,8 +87,10 @@ impl Layer {
         };
         // `ModelConfig::tensors` lists every tensor that is asked for here.
         let tensor = |name: &str| find(name).unwrap_or_default();
-        let linear =
-            |name: &str| Linear { weight: tensor(&format!("{name}.weight")), bias: find(&format!("{name}.bias")) };
+        let linear = |name: &str| Linear {
+            weight: tensor(&format!("{name}.weight")),
+            bias: find(&format!("{name}.bias")),
+        };
         Self {
             input_norm: tensor("input_layernorm.weight"),
             query: linear("self_attn.q_proj"),
@@ -132,7 +134,8 @@ impl Layer {
             let (k, v) = (k.f_narrow(0, row.start, tokens)?, v.f_narrow(0, row.start, tokens)?);
             attended.push(row.attend(&q, &k, &v, !segments_only, self.window, self.heads)?);
         }
-        let attended = if attended.len() == 1 { attended.swap_remove(0) } else { Tensor::f_cat(&attended, 0)? };
+        let attended =
+            if attended.len() == 1 { attended.swap_remove(0) } else { Tensor::f_cat(&attended, 0)? };
         self.finish(&x, &attended)
     }
 
@@ -174,7 +177,7 @@ impl Layer {
         for (store, new) in [(&mut cache.keys, &k), (&mut cache.values, &v)] {
             // Advanced indices in dimensions 0 and 2: the result's first dimension runs over the batch.
             let at = [Some(step.slots.shallow_clone()), None, Some(step.places.shallow_clone())];
-            store.f_index_put_(&at, new, false)?;
+            let _ = store.f_index_put_(&at, new, false)?;
         }
         let all = |t: &Tensor| -> Result<Tensor> { Ok(t.f_narrow(0, 0, step.batch)?.f_narrow(2, 0, keys)?) };
         let attended = attend_cached(&q, &all(&cache.keys)?, &all(&cache.values)?, bias, self.heads)?;

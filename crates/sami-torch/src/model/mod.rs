@@ -11,6 +11,7 @@ use tch::{Kind, Tensor};
 use crate::checkpoint::CheckpointReader;
 use crate::config::ModelConfig;
 use crate::error::Result;
+use crate::optimizer::split;
 
 pub(crate) use attention::{AttentionRow, Heads, Mask};
 pub(crate) use layer::{Geometry, Layer, LayerCache, Step};
@@ -34,19 +35,29 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// Copies every tensor of the checkpoint onto `device`, as `kind`.
+    /// Copies every tensor of the checkpoint onto `device`, as `kind`. Beside the model: what rounding f32 to bf16 took
+    /// away, by parameter.
     pub(crate) fn load(
         config: ModelConfig,
         reader: &CheckpointReader,
         device: tch::Device,
         kind: Kind,
-    ) -> Result<Self> {
-        let mut parameters = Vec::new();
+    ) -> Result<(Self, Vec<Option<Tensor>>)> {
+        let (mut parameters, mut remainders) = (Vec::new(), Vec::new());
         for (name, _) in config.tensors() {
-            let tensor = reader.tensor(&name)?.f_to_device(device)?.f_to_kind(kind)?;
+            let tensor = reader.tensor(&name)?.f_to_device(device)?;
+            let (tensor, remainder) = match (tensor.kind(), kind) {
+                // Rounded as the optimizer rounds, so that the exact weight stays known.
+                (Kind::Float, Kind::BFloat16) => {
+                    let (weight, remainder) = split(&tensor)?;
+                    (weight, Some(remainder))
+                }
+                _ => (tensor.f_to_kind(kind)?, None),
+            };
             parameters.push(Parameter { name, tensor });
+            remainders.push(remainder);
         }
-        Self::assemble(config, parameters, device, kind)
+        Ok((Self::assemble(config, parameters, device, kind)?, remainders))
     }
 
     fn assemble(

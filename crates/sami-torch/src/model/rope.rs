@@ -53,9 +53,15 @@ impl Rope {
 
     /// cos and sin at these positions, [tokens] of integers.
     pub(crate) fn rotation(&self, positions: &Tensor) -> Result<Rotation> {
-        let angles =
-            positions.f_to_kind(Kind::Float)?.f_unsqueeze(-1)?.f_mul(&self.inverse_frequencies)?.f_unsqueeze(1)?;
-        Ok(Rotation { cos: angles.f_cos()?.f_to_kind(self.kind)?, sin: angles.f_sin()?.f_to_kind(self.kind)? })
+        let angles = positions
+            .f_to_kind(Kind::Float)?
+            .f_unsqueeze(-1)?
+            .f_mul(&self.inverse_frequencies)?
+            .f_unsqueeze(1)?;
+        Ok(Rotation {
+            cos: angles.f_cos()?.f_to_kind(self.kind)?,
+            sin: angles.f_sin()?.f_to_kind(self.kind)?,
+        })
     }
 }
 

@@ -1,0 +1,300 @@
+//! Generation: a fixed number of slots, each holding one sequence's keys and values. A sequence that ends leaves its
+//! slot to the next waiting prompt, so short responses never wait for long ones.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use sami_policy::{FinishReason, Sample, SampleRequest, SamplingParams};
+use tch::{Kind, Tensor, no_grad};
+
+use crate::contrast::check_sequence;
+use crate::error::{Error, Result};
+use crate::group::Group;
+use crate::head;
+use crate::model::{LayerCache, Model, Step};
+use crate::packing::PackedRow;
+use crate::sampling::{Draws, choose};
+use crate::tokenizer::Tokenizer;
+
+/// Samples one response per request.
+pub(crate) fn generate(
+    model: &Model,
+    tokenizer: &Tokenizer,
+    slots: usize,
+    token_budget: usize,
+    requests: &[SampleRequest],
+    params: &SamplingParams,
+) -> Result<Vec<Sample>> {
+    no_grad(|| {
+        let mut waiting = VecDeque::with_capacity(requests.len());
+        for (index, request) in requests.iter().enumerate() {
+            waiting.push_back(Sequence::new(index, request, tokenizer, model, params)?);
+        }
+        let longest = waiting.iter().map(Sequence::longest).max().unwrap_or(0);
+        let slots = slots.clamp(1, requests.len().max(1));
+        let mut samples: Vec<Option<Sample>> = requests.iter().map(|_| None).collect();
+        let mut cache = new_cache(model, slots, longest)?;
+        let mut active: Vec<Sequence> = Vec::with_capacity(slots);
+        while !(active.is_empty() && waiting.is_empty()) {
+            let entering = admit(&mut waiting, slots - active.len(), token_budget);
+            let logits = if entering.is_empty() {
+                decode(model, &active, &mut cache)?
+            } else {
+                let first_slot = active.len();
+                let logits = prefill(model, &entering, first_slot, &cache)?;
+                active.extend(entering);
+                // Only the sequences that just came in have new logits.
+                advance(&logits, &mut active[first_slot..], tokenizer, params)?;
+                retire(&mut active, &mut cache, &mut samples)?;
+                continue;
+            };
+            advance(&logits, &mut active, tokenizer, params)?;
+            retire(&mut active, &mut cache, &mut samples)?;
+        }
+        Ok(samples.into_iter().flatten().collect())
+    })
+}
+
+/// One request on its way.
+struct Sequence {
+    request: usize,
+    prompt: Vec<u32>,
+    generated: Vec<u32>,
+    logps: Vec<f32>,
+    draws: Draws,
+    limit: usize,
+    done: Option<Sample>,
+}
+
+impl Sequence {
+    fn new(
+        index: usize,
+        request: &SampleRequest,
+        tokenizer: &Tokenizer,
+        model: &Model,
+        params: &SamplingParams,
+    ) -> Result<Self> {
+        let what = format!("prompt {index}");
+        let prompt = tokenizer.encode_prompt(&request.prompt, &what)?;
+        if prompt.is_empty() {
+            return Err(Error::NoTokens { what });
+        }
+        check_sequence(&prompt, model, || what.clone())?;
+        let limit = params.max_new_tokens;
+        let tokens = prompt.len() + limit;
+        if tokens > model.config.max_position_embeddings {
+            let what = format!("{what} with {limit} new tokens");
+            return Err(Error::TooLong { what, tokens, limit: model.config.max_position_embeddings });
+        }
+        let draws = Draws::new(request.stream);
+        Ok(Self {
+            request: index,
+            prompt,
+            generated: Vec::new(),
+            logps: Vec::new(),
+            draws,
+            limit,
+            done: None,
+        })
+    }
+
+    /// Places that the cache needs: the last token is never fed.
+    fn longest(&self) -> usize {
+        self.prompt.len() + self.limit - 1
+    }
+
+    /// Logical position of the token that is fed next.
+    fn position(&self) -> usize {
+        self.prompt.len() + self.generated.len() - 1
+    }
+}
+
+fn new_cache(model: &Model, slots: usize, longest: usize) -> Result<Vec<LayerCache>> {
+    let config = &model.config;
+    let shape =
+        [slots as i64, config.num_key_value_heads as i64, longest.max(1) as i64, config.head_dim as i64];
+    let zeros = || Tensor::f_zeros(shape, (model.kind(), model.device()));
+    model.layers.iter().map(|_| Ok(LayerCache { keys: zeros()?, values: zeros()? })).collect()
+}
+
+/// Takes waiting prompts into free slots, at most a budget of prompt tokens at once.
+fn admit(waiting: &mut VecDeque<Sequence>, free: usize, token_budget: usize) -> Vec<Sequence> {
+    let (mut entering, mut tokens) = (Vec::new(), 0);
+    while entering.len() < free {
+        let Some(next) = waiting.front() else { break };
+        tokens += next.prompt.len();
+        if !entering.is_empty() && tokens > token_budget {
+            break;
+        }
+        entering.extend(waiting.pop_front());
+    }
+    entering
+}
+
+/// Runs whole prompts; returns the logits after each, [entering, vocab].
+fn prefill(model: &Model, entering: &[Sequence], first_slot: usize, cache: &[LayerCache]) -> Result<Tensor> {
+    let rows: Vec<PackedRow> = entering.iter().map(|sequence| PackedRow::prompt(&sequence.prompt)).collect();
+    let group = Group::new(model, &rows.iter().collect::<Vec<_>>())?;
+    let slots: Vec<i64> = (0..entering.len()).map(|offset| (first_slot + offset) as i64).collect();
+    let mut x = model.embed().f_index_select(0, &group.ids)?;
+    for (layer, cache) in model.layers.iter().zip(cache) {
+        x = layer.prefill(&x, &group.geometry, &slots, cache)?;
+    }
+    let mut end = 0;
+    let ends: Vec<i64> = rows
+        .iter()
+        .map(|row| {
+            end += row.len() as i64;
+            end - 1
+        })
+        .collect();
+    logits(model, &x.f_index_select(0, &Tensor::f_from_slice(&ends)?.f_to_device(model.device())?)?)
+}
+
+/// Feeds every active sequence its newest token; returns logits [active, vocab].
+fn decode(model: &Model, active: &[Sequence], cache: &mut [LayerCache]) -> Result<Tensor> {
+    let device = model.device();
+    let tensor =
+        |values: Vec<i64>| -> Result<Tensor> { Ok(Tensor::f_from_slice(&values)?.f_to_device(device)?) };
+    let ids = tensor(active.iter().filter_map(|s| s.generated.last()).map(|&id| i64::from(id)).collect())?;
+    let positions: Vec<i64> = active.iter().map(|s| s.position() as i64).collect();
+    let keys = positions.iter().max().map_or(0, |last| last + 1);
+    let places = tensor(positions)?;
+    let slots = tensor((0..active.len() as i64).collect())?;
+    let distance =
+        places.f_unsqueeze(1)?.f_sub(&Tensor::f_arange(keys, (Kind::Int64, device))?.f_unsqueeze(0)?)?;
+    let bias = |hidden: &Tensor| {
+        Tensor::f_zeros(distance.size(), (model.kind(), device))?.f_masked_fill(hidden, f64::NEG_INFINITY)
+    };
+    let ahead = distance.f_lt(0)?;
+    let windows: BTreeSet<usize> = model.config.windows.iter().copied().flatten().collect();
+    let window_bias = windows
+        .into_iter()
+        .map(|window| Ok((window, bias(&ahead.f_logical_or(&distance.f_ge(window as i64)?)?)?)))
+        .collect::<Result<Vec<_>>>()?;
+    let step = Step {
+        rotation: &model.rope.rotation(&places)?,
+        batch: active.len() as i64,
+        places: &places,
+        slots: &slots,
+        bias: &bias(&ahead)?,
+        window_bias: &window_bias,
+    };
+    let mut x = model.embed().f_index_select(0, &ids)?;
+    for (layer, cache) in model.layers.iter().zip(cache) {
+        x = layer.decode(&x, &step, cache)?;
+    }
+    logits(model, &x)
+}
+
+/// Logits after every token of one prompt, [tokens, vocab].
+pub(crate) fn prompt_logits(model: &Model, ids: &[u32]) -> Result<Tensor> {
+    no_grad(|| {
+        let group = Group::new(model, &[&PackedRow::prompt(ids)])?;
+        let mut x = model.embed().f_index_select(0, &group.ids)?;
+        for layer in &model.layers {
+            x = layer.forward(&x, &group.geometry, false)?;
+        }
+        logits(model, &x)
+    })
+}
+
+fn logits(model: &Model, x: &Tensor) -> Result<Tensor> {
+    head::logits(&model.final_norm(x, model.norm())?, model.head())
+}
+
+/// Chooses the next token of each sequence, and ends those that are over.
+fn advance(
+    logits: &Tensor,
+    sequences: &mut [Sequence],
+    tokenizer: &Tokenizer,
+    params: &SamplingParams,
+) -> Result<()> {
+    let vocab = logits.size2()?.1 as usize;
+    let values = Vec::<f32>::try_from(logits.f_to_device(tch::Device::Cpu)?.f_contiguous()?.f_view([-1])?)?;
+    for (sequence, logits) in sequences.iter_mut().zip(values.chunks_exact(vocab)) {
+        if logits.iter().any(|logit| logit.is_nan()) {
+            let what =
+                format!("a logit of prompt {} after {} tokens", sequence.request, sequence.generated.len());
+            return Err(Error::NonFinite { what });
+        }
+        let choice = choose(logits, params, &mut sequence.draws);
+        sequence.generated.push(choice.token);
+        sequence.logps.push(choice.logp);
+        sequence.done = finished(sequence, tokenizer, params)?;
+    }
+    Ok(())
+}
+
+/// The sample, if its newest token ended it.
+fn finished(sequence: &Sequence, tokenizer: &Tokenizer, params: &SamplingParams) -> Result<Option<Sample>> {
+    let (ids, anchor) = (&sequence.generated, sequence.prompt.last().copied());
+    let sample = |text, token_ids: Option<Vec<u32>>, finish| {
+        let kept = token_ids.as_ref().map_or(0, Vec::len);
+        let logps = params.logps.then(|| sequence.logps.iter().copied().take(kept).collect());
+        Some(Sample { text, logps, token_ids, finish })
+    };
+    if ids.last().is_some_and(|last| tokenizer.eos().contains(last)) {
+        let text = tokenizer.decode_after(anchor, &ids[..ids.len() - 1])?;
+        return Ok(sample(text, Some(ids.clone()), FinishReason::Eos));
+    }
+    if let Some(longest) = params.stop.iter().map(String::len).max() {
+        // A token is at least one byte of text, so a stop string that ends here began within as many tokens; some more, lest the
+        // window begin inside a character.
+        let from = ids.len().saturating_sub(longest + 8);
+        let before = from.checked_sub(1).and_then(|index| ids.get(index)).copied().or(anchor);
+        let tail = tokenizer.decode_after(before, &ids[from..])?;
+        if params.stop.iter().any(|stop| tail.contains(stop.as_str())) {
+            let text = tokenizer.decode_after(anchor, ids)?;
+            if let Some(cut) = params.stop.iter().filter_map(|stop| text.find(stop.as_str())).min() {
+                let text = text[..cut].to_owned();
+                let token_ids = ids_of(&text, ids, anchor, tokenizer)?;
+                return Ok(sample(text, token_ids, FinishReason::Stop));
+            }
+        }
+    }
+    if ids.len() >= sequence.limit {
+        let text = tokenizer.decode_after(anchor, ids)?;
+        return Ok(sample(text, Some(ids.clone()), FinishReason::Length));
+    }
+    Ok(None)
+}
+
+/// The first ids that decode to exactly `text`, if a token ends where it does.
+fn ids_of(text: &str, ids: &[u32], anchor: Option<u32>, tokenizer: &Tokenizer) -> Result<Option<Vec<u32>>> {
+    for end in (0..=ids.len()).rev() {
+        let decoded = tokenizer.decode_after(anchor, &ids[..end])?;
+        if decoded == text {
+            return Ok(Some(ids[..end].to_vec()));
+        }
+        if decoded.len() < text.len() {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+/// Takes finished sequences out; the last active sequence moves into the freed slot, so that the first slots are the ones in use.
+fn retire(
+    active: &mut Vec<Sequence>,
+    cache: &mut [LayerCache],
+    samples: &mut [Option<Sample>],
+) -> Result<()> {
+    let mut slot = 0;
+    while slot < active.len() {
+        let Some(sample) = active[slot].done.take() else {
+            slot += 1;
+            continue;
+        };
+        samples[active[slot].request] = Some(sample);
+        let last = active.len() - 1;
+        if slot != last {
+            let used = active[last].position() as i64;
+            for store in cache.iter().flat_map(|layer| [&layer.keys, &layer.values]) {
+                let part = |slot: usize| store.f_select(0, slot as i64)?.f_narrow(1, 0, used);
+                part(slot)?.f_copy_(&part(last)?)?;
+            }
+        }
+        active.swap_remove(slot);
+    }
+    Ok(())
+}
