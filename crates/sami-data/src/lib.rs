@@ -1,1 +1,40 @@
 //! Queries, responses, contrast sets and run directories on disk.
+//!
+//! | in | out |
+//! |---|---|
+//! | HH-RLHF, TL;DR or plain JSONL files, gzip or not | [`Query`]s: [`read_queries`], or one at a time by [`QueryReader`]; two halves by [`split_two`] |
+//! | sampled text | a response and whether it was edited: [`ResponseFilter::process`]; typed reasons to leave a set out: [`ResponseFilter::reject`] |
+//! | `pairs.jsonl`, or the paper's JSON | [`PairRecord`]s: [`read_pairs`], or one at a time by [`PairReader`] |
+//! | a run's directory | its files as types: [`RunDir`] |
+//!
+//! Every reader streams: its memory is bounded by the longest line (and, for queries, 16 bytes per distinct text). Every
+//! error names the file and the line. Files that must be whole or absent are written by [`atomic_write`]; files that grow
+//! are written by [`JsonlAppender`], which survives being killed in the middle of a line.
+
+mod append;
+mod atomic;
+mod error;
+mod lines;
+mod pairs;
+mod paper_pairs;
+mod queries;
+mod responses;
+mod run_dir;
+mod split;
+mod tldr;
+
+pub use append::JsonlAppender;
+pub use atomic::atomic_write;
+pub use error::{BadLine, DataError};
+pub use lines::{Line, LineReader, MAX_LINE_BYTES};
+pub use pairs::{Finish, PairConstitution, PairProblem, PairReader, PairRecord, PairResponse, read_pairs};
+pub use paper_pairs::write_paper_pairs;
+pub use queries::{
+    FileReport, OnBadLine, Queries, Query, QueryFormat, QueryReader, QueryReport, read_queries,
+};
+pub use responses::{Candidate, Processed, Rejection, RejectionCounts, ResponseFilter};
+pub use run_dir::{
+    FinishedStage, IterationDir, MiFigures, RunDir, RunLock, RunStage, STATE_FORMAT, State, StepMetrics,
+};
+pub use split::{Splits, split_two};
+pub use tldr::{TldrRecord, read_tldr};

@@ -1,0 +1,235 @@
+//! Lines of plain or gzip files, with their numbers, in bounded memory.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
+use sha2::{Digest, Sha256};
+
+use crate::error::{BadLine, DataError};
+
+/// A longer line is refused, not held: 64 MiB.
+pub const MAX_LINE_BYTES: usize = 64 << 20;
+
+/// One line, or what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// From 1.
+    pub number: usize,
+    /// Its text without the line end.
+    pub text: Result<String, BadLine>,
+}
+
+/// Reads a file line by line. Gzip is told by the file's first two bytes, not by its name, and may have several members.
+///
+/// Yields every line with its number, and [`DataError::Io`] where the system fails. Damaged gzip data is the last line's
+/// problem. Blank lines at the end of the file are not yielded; earlier ones are [`BadLine::Blank`].
+#[derive(Debug)]
+pub struct LineReader {
+    path: PathBuf,
+    source: Source,
+    number: usize,
+    /// Blank lines seen since the last one with text; yielded when another with text follows.
+    blanks: usize,
+    ready: Option<Line>,
+    ended: bool,
+}
+
+/// Where decoded bytes come from.
+#[derive(Debug)]
+enum Source {
+    Plain(BufReader<HashingFile>),
+    Gzip(Box<BufReader<MultiGzDecoder<BufReader<HashingFile>>>>),
+}
+
+/// Hashes a file as it is on disk, while it is read.
+#[derive(Debug)]
+struct HashingFile {
+    file: File,
+    hash: Sha256,
+}
+
+impl Read for HashingFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.hash.update(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+impl Source {
+    fn open(path: &Path) -> Result<Self, DataError> {
+        let at = || DataError::io(path);
+        let file = File::open(path).map_err(at())?;
+        if file.metadata().map_err(at())?.is_dir() {
+            return Err(at()(io::Error::from(io::ErrorKind::IsADirectory)));
+        }
+        let mut raw = BufReader::with_capacity(1 << 16, HashingFile { file, hash: Sha256::new() });
+        let gzip = raw.fill_buf().map_err(at())?.starts_with(&[0x1f, 0x8b]);
+        Ok(if gzip {
+            Self::Gzip(Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(raw))))
+        } else {
+            Self::Plain(raw)
+        })
+    }
+
+    fn reader(&mut self) -> &mut dyn BufRead {
+        match self {
+            Self::Plain(reader) => reader,
+            Self::Gzip(reader) => reader.as_mut(),
+        }
+    }
+
+    fn hash(&self) -> &Sha256 {
+        match self {
+            Self::Plain(reader) => &reader.get_ref().hash,
+            Self::Gzip(reader) => &reader.get_ref().get_ref().get_ref().hash,
+        }
+    }
+}
+
+impl LineReader {
+    /// Opens a file.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Io`].
+    pub fn open(path: &Path) -> Result<Self, DataError> {
+        let source = Source::open(path)?;
+        Ok(Self { path: path.to_owned(), source, number: 0, blanks: 0, ready: None, ended: false })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Lines read so far.
+    pub fn lines(&self) -> usize {
+        self.number
+    }
+
+    /// SHA-256 of the file as it is on disk, in hexadecimal: of all of it once the last line was read.
+    pub fn sha256(&self) -> String {
+        let digest = self.source.hash().clone().finalize();
+        digest.iter().fold(String::with_capacity(64), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// The next line that is not blank, with blank ones counted into `self.blanks`; `None` at the end.
+    fn line_with_text(&mut self) -> Result<Option<Line>, io::Error> {
+        loop {
+            let mut bytes = Vec::new();
+            let text = match read_line(self.source.reader(), &mut bytes) {
+                Ok(None) => return Ok(None),
+                Ok(Some(Fits::Yes)) => decode(bytes),
+                Ok(Some(Fits::No)) => Err(BadLine::TooLong(MAX_LINE_BYTES)),
+                Err(error) if matches!(self.source, Source::Gzip(_)) && is_damage(&error) => {
+                    self.ended = true;
+                    Err(BadLine::Gzip(error.to_string()))
+                }
+                Err(error) => return Err(error),
+            };
+            self.number += 1;
+            if text.as_ref().is_ok_and(|text| text.trim().is_empty()) {
+                self.blanks += 1;
+            } else {
+                return Ok(Some(Line { number: self.number, text }));
+            }
+        }
+    }
+}
+
+impl Iterator for LineReader {
+    type Item = Result<Line, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ready.is_none() {
+            if self.ended {
+                return None;
+            }
+            match self.line_with_text() {
+                Ok(Some(line)) => self.ready = Some(line),
+                Ok(None) => {
+                    self.ended = true;
+                    return None;
+                }
+                Err(source) => {
+                    self.ended = true;
+                    return Some(Err(DataError::Io { path: self.path.clone(), source }));
+                }
+            }
+        }
+        if self.blanks > 0 {
+            let number = self.ready.as_ref().map_or(self.number, |line| line.number) - self.blanks;
+            self.blanks -= 1;
+            return Some(Ok(Line { number, text: Err(BadLine::Blank) }));
+        }
+        self.ready.take().map(Ok)
+    }
+}
+
+fn is_damage(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
+}
+
+fn decode(mut bytes: Vec<u8>) -> Result<String, BadLine> {
+    if bytes.last() == Some(&b'\r') {
+        bytes.pop();
+    }
+    String::from_utf8(bytes).map_err(|error| BadLine::Utf8(error.utf8_error().valid_up_to() + 1))
+}
+
+enum Fits {
+    Yes,
+    No,
+}
+
+/// One line without its newline into `line`, or as much of it as fits; `None` at the end of the file.
+fn read_line(reader: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<Option<Fits>> {
+    let (mut began, mut fits) = (false, Fits::Yes);
+    loop {
+        let buffer = match reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            buffer => buffer?,
+        };
+        if buffer.is_empty() {
+            return Ok(began.then_some(fits));
+        }
+        began = true;
+        let end = buffer.iter().position(|byte| *byte == b'\n');
+        let part = &buffer[..end.unwrap_or(buffer.len())];
+        if line.len() + part.len() > MAX_LINE_BYTES {
+            line.clear();
+            fits = Fits::No;
+        }
+        if matches!(fits, Fits::Yes) {
+            line.extend_from_slice(part);
+        }
+        let used = part.len() + usize::from(end.is_some());
+        reader.consume(used);
+        if end.is_some() {
+            return Ok(Some(fits));
+        }
+    }
+}
+
+/// All of a file that is one JSON value, decompressed if it is gzip.
+pub(crate) fn read_whole(path: &Path) -> Result<Vec<u8>, DataError> {
+    let mut bytes = Vec::new();
+    Source::open(path)?.reader().read_to_end(&mut bytes).map_err(DataError::io(path))?;
+    Ok(bytes)
+}
+
+/// The first bytes of a file, decompressed if it is gzip.
+pub(crate) fn peek(path: &Path) -> Result<Vec<u8>, DataError> {
+    let mut source = Source::open(path)?;
+    let bytes = source.reader().fill_buf().map_err(DataError::io(path))?;
+    Ok(bytes.to_vec())
+}

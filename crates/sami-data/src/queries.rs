@@ -1,0 +1,368 @@
+//! Queries from files.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::{BadLine, DataError};
+use crate::lines::LineReader;
+use crate::tldr::read_tldr;
+
+/// What a person asks: x.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Query {
+    /// Names it in files and messages; distinct within what was read. The line's own `id` where a plain JSONL line has
+    /// one, otherwise file name and line number: `harmless-base-test:17`.
+    pub id: String,
+    /// Its text, without white space around it.
+    pub text: String,
+}
+
+/// What a line of a file is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueryFormat {
+    /// A dialogue of HH-RLHF, `{"chosen": "\n\nHuman: …\n\nAssistant: …", …}`: its first human turn is the query; later turns
+    /// and the preference label are left unread.
+    #[default]
+    HhRlhf,
+    /// An object with the query itself under `query` or `prompt`, and perhaps an `id`.
+    Jsonl,
+    /// The paper's file of TL;DR posts: one JSON object with `question`, read as a whole.
+    Tldr,
+}
+
+/// What to do with a line that gives no query.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnBadLine {
+    /// End with its file and line number.
+    #[default]
+    Stop,
+    /// Leave it out, and count it by reason.
+    Skip,
+}
+
+/// What was read from one file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileReport {
+    /// The file.
+    pub path: PathBuf,
+    /// SHA-256 of its bytes on disk, in hexadecimal.
+    pub sha256: String,
+    /// Its lines, blank ones at the end left out; its entries in the TL;DR format.
+    pub lines: usize,
+    /// Queries taken from it.
+    pub queries: usize,
+    /// Lines whose query was there before, in this file or an earlier one.
+    pub duplicates: usize,
+    /// Lines left out, by reason ([`BadLine::name`]).
+    pub skipped: BTreeMap<String, usize>,
+}
+
+/// What was read from all files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryReport {
+    /// One report per file, in the order of reading.
+    pub files: Vec<FileReport>,
+}
+
+impl QueryReport {
+    /// Queries taken.
+    pub fn queries(&self) -> usize {
+        self.files.iter().map(|file| file.queries).sum()
+    }
+
+    /// Repeated queries dropped.
+    pub fn duplicates(&self) -> usize {
+        self.files.iter().map(|file| file.duplicates).sum()
+    }
+
+    /// Lines left out because they gave no query.
+    pub fn skipped(&self) -> usize {
+        self.files.iter().flat_map(|file| file.skipped.values()).sum()
+    }
+}
+
+impl std::fmt::Display for QueryReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} queries, {} duplicates dropped", self.queries(), self.duplicates())?;
+        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+        for (reason, count) in self.files.iter().flat_map(|file| &file.skipped) {
+            *reasons.entry(reason).or_default() += count;
+        }
+        if !reasons.is_empty() {
+            write!(f, ", {} lines skipped ({})", self.skipped(), counts(&reasons))?;
+        }
+        Ok(())
+    }
+}
+
+fn counts<K: AsRef<str>>(counts: &BTreeMap<K, usize>) -> String {
+    let parts: Vec<_> = counts.iter().map(|(reason, count)| format!("{} {count}", reason.as_ref())).collect();
+    parts.join(", ")
+}
+
+/// Queries, and what was seen on the way to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queries {
+    /// In the order of the files; no two have the same text.
+    pub queries: Vec<Query>,
+    /// Counts and hashes.
+    pub report: QueryReport,
+}
+
+/// Reads all queries of some files, in order, without duplicates.
+///
+/// # Errors
+///
+/// The first bad line with its file and number (unless `on_bad_line` is [`OnBadLine::Skip`]); a file without any line, or
+/// without any query; no file at all; what the system refuses.
+pub fn read_queries<P: AsRef<Path>>(
+    files: &[P],
+    format: QueryFormat,
+    on_bad_line: OnBadLine,
+) -> Result<Queries, DataError> {
+    let mut reader = QueryReader::open(files, format, on_bad_line)?;
+    let queries = reader.by_ref().collect::<Result<_, _>>()?;
+    Ok(Queries { queries, report: reader.into_report() })
+}
+
+/// Reads queries one at a time. Holds 16 bytes per distinct query, to drop duplicates, and its id.
+#[derive(Debug)]
+pub struct QueryReader {
+    paths: std::vec::IntoIter<PathBuf>,
+    format: QueryFormat,
+    on_bad_line: OnBadLine,
+    current: Option<Current>,
+    texts: HashSet<[u8; 16]>,
+    ids: HashSet<String>,
+    report: QueryReport,
+    failed: bool,
+}
+
+#[derive(Debug)]
+struct Current {
+    source: Entries,
+    /// Names its lines.
+    label: String,
+    report: FileReport,
+}
+
+#[derive(Debug)]
+enum Entries {
+    Lines(LineReader),
+    Posts { posts: std::vec::IntoIter<(String, String)>, sha256: String },
+}
+
+/// An id of its own, if it has one, and the text.
+type Parsed = (Option<String>, String);
+
+impl QueryReader {
+    /// Begins to read; files are opened when their turn comes.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::NoFile`].
+    pub fn open<P: AsRef<Path>>(
+        files: &[P],
+        format: QueryFormat,
+        on_bad_line: OnBadLine,
+    ) -> Result<Self, DataError> {
+        if files.is_empty() {
+            return Err(DataError::NoFile);
+        }
+        let paths: Vec<_> = files.iter().map(|path| path.as_ref().to_owned()).collect();
+        Ok(Self {
+            paths: paths.into_iter(),
+            format,
+            on_bad_line,
+            current: None,
+            texts: HashSet::new(),
+            ids: HashSet::new(),
+            report: QueryReport::default(),
+            failed: false,
+        })
+    }
+
+    /// What was read so far; complete once the iterator has ended.
+    pub fn into_report(self) -> QueryReport {
+        self.report
+    }
+
+    fn begin(&self, path: PathBuf) -> Result<Current, DataError> {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let name = name.strip_suffix(".gz").unwrap_or(&name);
+        let stem = name.strip_suffix(".jsonl").or_else(|| name.strip_suffix(".json")).unwrap_or(name);
+        // Files of one name in different directories: the second one's lines get a number before theirs.
+        let before =
+            self.report.files.iter().filter(|file| file.path.file_name() == path.file_name()).count();
+        let label = if before == 0 { stem.to_owned() } else { format!("{stem}#{}", before + 1) };
+        let source = match self.format {
+            QueryFormat::HhRlhf | QueryFormat::Jsonl => Entries::Lines(LineReader::open(&path)?),
+            QueryFormat::Tldr => {
+                let mut lines = LineReader::open(&path)?;
+                // Reads to the end for the hash; the content is parsed apart, as one value.
+                lines.by_ref().try_for_each(|line| line.map(drop))?;
+                let posts = read_tldr(&path)?.into_iter().map(|one| (one.id, one.post)).collect::<Vec<_>>();
+                Entries::Posts { posts: posts.into_iter(), sha256: lines.sha256() }
+            }
+        };
+        Ok(Current { source, label, report: FileReport { path, ..FileReport::default() } })
+    }
+
+    /// The next query of the current file; `None` at its end.
+    fn advance(&mut self, current: &mut Current) -> Result<Option<Query>, DataError> {
+        loop {
+            let (number, parsed) = match &mut current.source {
+                Entries::Lines(lines) => match lines.next() {
+                    None => return Ok(None),
+                    Some(line) => {
+                        let line = line?;
+                        (line.number, line.text.and_then(|text| parse(self.format, &text)))
+                    }
+                },
+                Entries::Posts { posts, .. } => match posts.next() {
+                    None => return Ok(None),
+                    Some((id, post)) => {
+                        let id = format!("{}:{id}", current.label);
+                        (current.report.lines + 1, Ok((Some(id), post.trim().to_owned())))
+                    }
+                },
+            };
+            current.report.lines += 1;
+            match parsed.and_then(|parsed| self.accept(&current.label, number, parsed)) {
+                Ok(Some(query)) => {
+                    current.report.queries += 1;
+                    return Ok(Some(query));
+                }
+                Ok(None) => current.report.duplicates += 1,
+                Err(problem) => match self.on_bad_line {
+                    OnBadLine::Stop => {
+                        let path = current.report.path.clone();
+                        return Err(DataError::Line { path, line: number, problem });
+                    }
+                    OnBadLine::Skip => {
+                        *current.report.skipped.entry(problem.name().to_owned()).or_default() += 1;
+                    }
+                },
+            }
+        }
+    }
+
+    /// A query, or `None` if its text was there before.
+    fn accept(&mut self, label: &str, number: usize, (id, text): Parsed) -> Result<Option<Query>, BadLine> {
+        if text.is_empty() {
+            return Err(BadLine::Empty);
+        }
+        let mut key = [0; 16];
+        key.iter_mut().zip(Sha256::digest(text.as_bytes())).for_each(|(byte, digest)| *byte = digest);
+        if self.texts.contains(&key) {
+            return Ok(None);
+        }
+        let id = id.unwrap_or_else(|| format!("{label}:{number}"));
+        if !self.ids.insert(id.clone()) {
+            return Err(BadLine::RepeatedId(id));
+        }
+        self.texts.insert(key);
+        Ok(Some(Query { id, text }))
+    }
+
+    fn finish(&mut self, mut current: Current) -> Result<(), DataError> {
+        current.report.sha256 = match &current.source {
+            Entries::Lines(lines) => lines.sha256(),
+            Entries::Posts { sha256, .. } => sha256.clone(),
+        };
+        let report = &current.report;
+        if report.lines == 0 {
+            return Err(DataError::EmptyFile { path: report.path.clone() });
+        }
+        if report.queries == 0 && report.duplicates == 0 {
+            let skipped = report.skipped.values().sum();
+            return Err(DataError::NoQuery {
+                path: report.path.clone(),
+                skipped,
+                reasons: counts(&report.skipped),
+            });
+        }
+        self.report.files.push(current.report);
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<Option<Query>, DataError> {
+        loop {
+            let mut current = match self.current.take() {
+                Some(current) => current,
+                None => match self.paths.next() {
+                    Some(path) => self.begin(path)?,
+                    None => return Ok(None),
+                },
+            };
+            if let Some(query) = self.advance(&mut current)? {
+                self.current = Some(current);
+                return Ok(Some(query));
+            }
+            self.finish(current)?;
+        }
+    }
+}
+
+impl Iterator for QueryReader {
+    type Item = Result<Query, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let next = self.step().transpose();
+        self.failed = matches!(next, Some(Err(_)));
+        next
+    }
+}
+
+#[derive(Deserialize)]
+struct HhRlhfLine {
+    chosen: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct PlainLine {
+    id: Option<PlainId>,
+    query: Option<String>,
+    prompt: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum PlainId {
+    Text(String),
+    Number(u64),
+}
+
+fn parse(format: QueryFormat, line: &str) -> Result<Parsed, BadLine> {
+    match format {
+        QueryFormat::HhRlhf => {
+            let line: HhRlhfLine = serde_json::from_str(line).map_err(|error| BadLine::json(&error))?;
+            let dialogue = line.chosen.ok_or(BadLine::NoField("chosen"))?;
+            Ok((None, first_human_turn(&dialogue).ok_or(BadLine::NoHumanTurn)?.to_owned()))
+        }
+        QueryFormat::Jsonl | QueryFormat::Tldr => {
+            let line: PlainLine = serde_json::from_str(line).map_err(|error| BadLine::json(&error))?;
+            let text = line.query.or(line.prompt).ok_or(BadLine::NoField("\"query\" or \"prompt\""))?;
+            let id = line.id.map(|id| match id {
+                PlainId::Text(text) => text,
+                PlainId::Number(number) => number.to_string(),
+            });
+            Ok((id, text.trim().to_owned()))
+        }
+    }
+}
+
+/// The text between a dialogue's first `Human:` and whatever turn follows it.
+fn first_human_turn(dialogue: &str) -> Option<&str> {
+    let rest = dialogue.trim_start().strip_prefix("Human:")?;
+    let end = ["\n\nAssistant:", "\n\nHuman:"].iter().filter_map(|turn| rest.find(turn)).min();
+    Some(rest[..end.unwrap_or(rest.len())].trim())
+}

@@ -1,0 +1,72 @@
+//! The paper's files of TL;DR posts and summaries.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::error::DataError;
+use crate::lines::read_whole;
+
+/// A post, and what a model wrote about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TldrRecord {
+    /// The entry's key: `0`, `1`, ….
+    pub id: String,
+    /// The post, without the mark `POST: ` that the file puts before it.
+    pub post: String,
+    /// The constitution that the summary was asked to follow, as text, where the file has it.
+    pub constitution: Option<String>,
+    /// The summary, where the file has it.
+    pub response: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Columns {
+    question: Map<String, Value>,
+    constitution: Option<Map<String, Value>>,
+    response: Option<Map<String, Value>>,
+}
+
+/// Reads `{"constitution": {"0": …}, "question": {"0": "POST: …"}, "response": {"0": …}}`, entries in the order of their
+/// numbers.
+///
+/// # Errors
+///
+/// [`DataError::Io`]; [`DataError::Json`]; [`DataError::Columns`] for a post without a summary or constitution, or one of
+/// them without a post, in a file that has such a column; an entry that is no text counts as missing.
+pub fn read_tldr(path: &Path) -> Result<Vec<TldrRecord>, DataError> {
+    let columns: Columns = serde_json::from_slice(&read_whole(path)?).map_err(DataError::json(path))?;
+    let missing = |key: &str, present, absent| DataError::Columns {
+        path: path.to_owned(),
+        key: key.to_owned(),
+        present,
+        absent,
+    };
+    for (name, column) in [("constitution", &columns.constitution), ("response", &columns.response)] {
+        if let Some(key) = column.iter().flat_map(Map::keys).find(|key| !columns.question.contains_key(*key))
+        {
+            return Err(missing(key, name, "question"));
+        }
+    }
+    let cell = |column: &Option<Map<String, Value>>, key: &str, name| match column {
+        None => Ok(None),
+        Some(column) => match column.get(key).and_then(Value::as_str) {
+            Some(text) => Ok(Some(text.to_owned())),
+            None => Err(missing(key, "question", name)),
+        },
+    };
+    let mut records = Vec::with_capacity(columns.question.len());
+    for (key, value) in &columns.question {
+        let post = value.as_str().ok_or_else(|| missing(key, "question", "text"))?;
+        records.push(TldrRecord {
+            id: key.clone(),
+            post: post.strip_prefix("POST:").unwrap_or(post).trim().to_owned(),
+            constitution: cell(&columns.constitution, key, "constitution")?,
+            response: cell(&columns.response, key, "response")?,
+        });
+    }
+    // JSON maps come sorted as text here: 10 before 2.
+    records.sort_by_key(|record| (record.id.parse::<u64>().unwrap_or(u64::MAX), record.id.clone()));
+    Ok(records)
+}
