@@ -71,7 +71,7 @@ impl Cache {
 
     /// The place of one kind of LibTorch.
     pub(super) fn place(&self, flavor: Flavor, arch: Arch) -> PathBuf {
-        self.dir.join(format!("libtorch-{}-{}-{}", wheels::VERSION, flavor.name(), arch.name()))
+        self.dir.join(flavor.directory(arch))
     }
 
     /// The kind of LibTorch whose place `dir` is.

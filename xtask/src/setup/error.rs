@@ -83,6 +83,9 @@ pub(crate) enum SetupError {
     )]
     LinkInTheWay { link: PathBuf, problem: String },
 
+    #[error("the LibTorch in {dir} is damaged: {problem}")]
+    Damaged { dir: PathBuf, problem: String },
+
     #[error("{action} {path}")]
     Io { action: &'static str, path: PathBuf, source: io::Error },
 

@@ -55,19 +55,14 @@ pub(crate) fn setup(repo: &Repo, request: Request) -> Result<PathBuf, SetupError
     let mut flavor = request.flavor;
     match link::read(&link) {
         Link::Absent => {}
-        Link::To(target) => {
-            let ours = arch.as_ref().ok().and_then(|arch| cache.flavor_at(&target, *arch));
-            if flavor.is_none() && ours.is_none() {
-                match external::validate(&link) {
-                    Ok(dir) => {
-                        say::line(&format!("LibTorch {}: keeping {}", wheels::VERSION, dir.display()));
-                        return Ok(dir);
-                    }
-                    Err(error) => say::line(&format!("the link {} is of no use: {error}", link.display())),
-                }
-            }
-            flavor = flavor.or(ours);
-        }
+        Link::To(target) => match arch.as_ref().ok().and_then(|arch| cache.flavor_at(&target, *arch)) {
+            Some(linked) => flavor = flavor.or(Some(linked)),
+            None if flavor.is_none() => match keep(&link, &target, care) {
+                Ok(dir) => return Ok(dir),
+                Err(problem) => say::line(&format!("{} is of no use: {problem}", link.display())),
+            },
+            None => {}
+        },
         Link::Other => return keep_foreign(&link),
     }
     let dir = cache.ensure(flavor.unwrap_or(Flavor::Cpu), arch?, care)?;
@@ -80,6 +75,17 @@ fn report(link: &Path, target: &Path) -> Result<(), SetupError> {
         say::line(&format!("{} now leads to {}", link.display(), target.display()));
     }
     Ok(())
+}
+
+/// What the link leads to outside this cache: a LibTorch that the user brought, or one in another cache of ours.
+fn keep(link: &Path, target: &Path, care: manifest::Care) -> Result<PathBuf, SetupError> {
+    let dir = external::validate(link)?;
+    if let Some(flavor) = Flavor::of_installation(target) {
+        manifest::Manifest::verify(&dir, wheels::RECIPE, &flavor.requirements(), care)
+            .map_err(|damage| SetupError::Damaged { dir: dir.clone(), problem: damage.to_string() })?;
+    }
+    say::line(&format!("LibTorch {}: keeping {}", wheels::VERSION, dir.display()));
+    Ok(dir)
 }
 
 /// What stands at the link's place without being a link is the user's: used if it can be, never replaced.

@@ -1,5 +1,7 @@
 //! What is installed: the pinned wheels, and which of their files make a LibTorch directory.
 
+use std::path::Path;
+
 use super::SetupError;
 
 /// The LibTorch that tch 0.24 binds.
@@ -27,6 +29,17 @@ impl Flavor {
             Self::Cpu => "cpu",
             Self::Cuda => "cuda13",
         }
+    }
+
+    /// The directory's name in a cache.
+    pub(super) fn directory(self, arch: Arch) -> String {
+        format!("libtorch-{VERSION}-{}-{}", self.name(), arch.name())
+    }
+
+    /// The flavor of an installation of ours, told by its directory's name; `None` for anybody else's.
+    pub(super) fn of_installation(dir: &Path) -> Option<Self> {
+        let arch = Arch::current().ok()?;
+        [Self::Cpu, Self::Cuda].into_iter().find(|flavor| dir.ends_with(flavor.directory(arch)))
     }
 
     /// pip's requirements, every wheel with its hashes.
