@@ -113,7 +113,7 @@ fn three_steps_end_to_end_agree() {
             assert!(apart <= 2e-3, "{model} {precision}: {apart}");
         }
     }
-    assert!(seen >= 2, "no update fixtures were found");
+    assert!(seen >= 1, "no update fixtures were found");
 }
 
 #[test]

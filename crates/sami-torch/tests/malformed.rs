@@ -1,0 +1,254 @@
+//! Damaged and contradictory checkpoints, and input that cannot be scored: each is refused by name.
+#![allow(missing_docs)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::*;
+use sami_policy::{
+    ContrastPolicy, ContrastResponse, ContrastSet, SampleRequest, Sampler, SamplingParamsBuilder, StreamKey,
+    TrainablePolicy,
+};
+use sami_torch::{Device, Dtype, EngineOptions, Precision, TorchPolicy, TorchProvider, inspect};
+use serde_json::{Value, json};
+
+/// A copy of a fixture's checkpoint to damage.
+fn copy(model: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(fixture(model).join("checkpoint")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    dir
+}
+
+fn edit(dir: &Path, file: &str, change: impl FnOnce(&mut Value)) {
+    let path = dir.join(file);
+    let mut value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    change(&mut value);
+    fs::write(path, value.to_string()).unwrap();
+}
+
+/// Rewrites a safetensors header, keeping the data.
+fn edit_header(path: &Path, change: impl FnOnce(&mut Value)) {
+    let bytes = fs::read(path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    change(&mut header);
+    let header = header.to_string().into_bytes();
+    let mut out = (header.len() as u64).to_le_bytes().to_vec();
+    out.extend(header);
+    out.extend(&bytes[8 + length..]);
+    fs::write(path, out).unwrap();
+}
+
+#[test]
+fn damaged_checkpoints_are_refused_by_name() {
+    type Damage = fn(&Path);
+    let cases: [(&str, Damage, &[&str]); 14] = [
+        (
+            "mistral-f32",
+            |dir| fs::remove_file(dir.join("config.json")).unwrap(),
+            &["config.json", "No such file"],
+        ),
+        (
+            "mistral-f32",
+            |dir| fs::write(dir.join("config.json"), "{").unwrap(),
+            &["config.json", "not valid JSON"],
+        ),
+        (
+            "mistral-f32",
+            |dir| fs::remove_file(dir.join("model.safetensors")).unwrap(),
+            &["there is no model.safetensors"],
+        ),
+        (
+            "mistral-f32",
+            |dir| {
+                let path = dir.join("model.safetensors");
+                let bytes = fs::read(&path).unwrap();
+                fs::write(path, &bytes[..bytes.len() - 100]).unwrap();
+            },
+            &["model.safetensors", "not a whole safetensors file"],
+        ),
+        (
+            "mistral-f32",
+            |dir| fs::write(dir.join("model.safetensors"), [255; 64]).unwrap(),
+            &["not a whole safetensors file"],
+        ),
+        ("mistral-f32", |dir| fs::write(dir.join("model.safetensors"), []).unwrap(), &["model.safetensors"]),
+        (
+            "mistral-f32",
+            |dir| {
+                edit_header(&dir.join("model.safetensors"), |header| {
+                    header["model.norm.weight"]["data_offsets"] = json!([0, 1 << 40]);
+                });
+            },
+            &["model.safetensors", "not a whole safetensors file"],
+        ),
+        (
+            "mistral-f32",
+            |dir| {
+                edit_header(&dir.join("model.safetensors"), |header| {
+                    let tensor = header.as_object_mut().unwrap().remove("lm_head.weight").unwrap();
+                    header["head.weight"] = tensor;
+                });
+            },
+            &["missing [\"lm_head.weight\"]", "unexpected [\"head.weight\"]"],
+        ),
+        (
+            "mistral-f32",
+            |dir| edit(dir, "config.json", |config| config["vocab_size"] = json!(401)),
+            &["tensor lm_head.weight has shape [400, 64], but config.json says [401, 64]"],
+        ),
+        (
+            "mistral-f32",
+            |dir| {
+                edit_header(&dir.join("model.safetensors"), |header| {
+                    header["model.norm.weight"]["dtype"] = json!("I32")
+                });
+            },
+            &["tensor model.norm.weight is I32; weights must be F32, BF16 or F16"],
+        ),
+        (
+            "mistral-window",
+            |dir| {
+                edit(dir, "model.safetensors.index.json", |index| {
+                    index["weight_map"]["model.norm.weight"] = json!("../elsewhere.safetensors");
+                });
+            },
+            &["puts tensor model.norm.weight into \"../elsewhere.safetensors\""],
+        ),
+        (
+            "mistral-window",
+            |dir| {
+                edit(dir, "model.safetensors.index.json", |index| {
+                    let map = index["weight_map"].as_object_mut().unwrap();
+                    let other = map.values().find(|file| **file != map["model.norm.weight"]).unwrap().clone();
+                    map.insert("model.norm.weight".into(), other);
+                });
+            },
+            &["the index puts tensor model.norm.weight into", "which does not hold it"],
+        ),
+        (
+            "mistral-f32",
+            |dir| fs::remove_file(dir.join("tokenizer.json")).unwrap(),
+            &["tokenizer.json: not found"],
+        ),
+        ("mistral-f32", |dir| fs::write(dir.join("tokenizer.json"), "{}").unwrap(), &["tokenizer.json"]),
+    ];
+    for (model, damage, expected) in cases {
+        let dir = copy(model);
+        damage(dir.path());
+        let messages = [
+            inspect(dir.path()).map(|_| ()).unwrap_err().to_string(),
+            TorchPolicy::open(dir.path(), &EngineOptions::default()).map(|_| ()).unwrap_err().to_string(),
+        ];
+        for message in messages {
+            for expected in expected {
+                assert!(message.contains(expected), "{message:?} should contain {expected:?}");
+            }
+        }
+    }
+}
+
+fn set(prompt: &str, text: &str, token_ids: Option<Vec<u32>>) -> ContrastSet {
+    ContrastSet::new(
+        "q7",
+        vec![prompt.into()],
+        vec![ContrastResponse { text: text.into(), token_ids, constitution: 0 }],
+    )
+    .unwrap()
+}
+
+#[test]
+fn what_cannot_be_scored_is_refused_by_set() {
+    let mut policy = open("mistral-f32", &options());
+    let cases = [
+        (
+            set("Hello", " there", Some(vec![3, 400])),
+            "set q7, prompt 0, response 0: token id 400 is outside the model's vocabulary of 400",
+        ),
+        (set("Hello", " there", Some(vec![5; 2000])), "2001 tokens long, but the model was made for 1024"),
+    ];
+    for (set, expected) in cases {
+        let message = policy.score(&[set]).unwrap_err().to_string();
+        let expected = expected.replace("2001 ", "");
+        assert!(message.contains(&expected), "{message}");
+    }
+    let request = SampleRequest { prompt: "Hello".into(), stream: StreamKey::new(0, 0, 0, 0) };
+    let params = SamplingParamsBuilder { max_new_tokens: 1024, ..Default::default() }.check().unwrap();
+    let message = policy.sample(&[request], &params).unwrap_err().to_string();
+    assert!(message.contains("prompt 0 with 1024 new tokens"), "{message}");
+    // Without BOS an empty prompt has no token to begin from.
+    let mut policy = open("mistral-window", &options());
+    let request = SampleRequest { prompt: String::new(), stream: StreamKey::new(0, 0, 0, 0) };
+    let params = SamplingParamsBuilder::default().check().unwrap();
+    let message = policy.sample(&[request], &params).unwrap_err().to_string();
+    assert_eq!(message, "prompt 0 has no tokens; there is nothing to condition on or to score");
+}
+
+#[test]
+fn nan_names_the_example_that_it_came_from() {
+    let dir = copy("mistral-f32");
+    let path = dir.path().join("model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&path, bytes).unwrap();
+    let mut policy = TorchPolicy::open(dir.path(), &options()).unwrap();
+    let sets = sets("mistral-f32", "pairs-c2.jsonl");
+    let message = policy.score(&sets).unwrap_err().to_string();
+    assert!(message.contains("set ladder, constitution 0, response 0 is not finite"), "{message}");
+}
+
+#[test]
+fn a_wrong_gradient_is_refused_and_leaves_the_weights() {
+    let mut policy = open("mistral-f32", &options());
+    let before = policy.weights().unwrap();
+    let sets = sets("mistral-f32", "pairs-c2.jsonl");
+    let message =
+        policy.contrast_step(&sets, &mut |_, _| Ok(ndarray::Array2::zeros((1, 3)))).unwrap_err().to_string();
+    assert!(message.contains("(1, 3), but its log-probabilities are (2, 2)"), "{message}");
+    let nan = &mut |_: usize, _: &sami_policy::SetLogps| Ok(ndarray::Array2::from_elem((2, 2), f64::NAN));
+    let message = policy.contrast_step(&sets, nan).unwrap_err().to_string();
+    assert!(message.contains("set ladder"), "{message}");
+    assert_eq!(policy.weights().unwrap(), before);
+    assert!(policy.save_state(tempfile::tempdir().unwrap().path()).is_err());
+}
+
+#[test]
+fn contradictory_options_are_refused_before_anything_is_loaded() {
+    let dir = fixture("mistral-f32").join("checkpoint");
+    let base = EngineOptions::default();
+    let cases = [
+        (EngineOptions { precision: Precision::Bf16Pure, ..base.clone() }, "bf16-pure: weights are f32"),
+        (
+            EngineOptions {
+                precision: Precision::Bf16Pure,
+                dtype: Dtype::Bf16,
+                save_dtype: Some(Dtype::F32),
+                ..base.clone()
+            },
+            "save_dtype: pure bf16",
+        ),
+        (EngineOptions { token_budget: 0, ..base.clone() }, "token_budget: 0"),
+        (EngineOptions { generation_batch: 0, ..base.clone() }, "generation_batch: 0"),
+        (
+            EngineOptions {
+                optimizer: sami_torch::OptimizerConfig { lr: -1.0, ..base.optimizer },
+                ..base.clone()
+            },
+            "lr: -1; it must be a positive number",
+        ),
+    ];
+    for (options, expected) in cases {
+        let message = TorchProvider::new(&dir, options).map(|_| ()).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+    // A device that no machine has.
+    let options = EngineOptions { device: Device::Cuda(4096), ..base };
+    let message = TorchPolicy::open(&dir, &options).map(|_| ()).unwrap_err().to_string();
+    assert!(message.starts_with("device cuda:4096: "), "{message}");
+}
