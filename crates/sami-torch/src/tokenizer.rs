@@ -51,13 +51,15 @@ impl Tokenizer {
             .encode(text, true)
             .map_err(|error| Error::Tokenise { what: what.to_owned(), reason: error.to_string() })?;
         let mut ids = encoding.get_ids().to_vec();
+        // An end-of-sequence token that the post-processor puts at the end goes; the text's own tokens stay.
         let special = encoding.get_special_tokens_mask();
-        while let (Some(last), Some(1)) = (ids.last(), special.get(ids.len() - 1)) {
-            if !self.eos.contains(last) || ids.len() == 1 {
-                break;
-            }
-            ids.pop();
-        }
+        let appended = ids
+            .iter()
+            .zip(special)
+            .rev()
+            .take_while(|(id, special)| **special == 1 && self.eos.contains(id))
+            .count();
+        ids.truncate(ids.len() - appended);
         Ok(ids)
     }
 

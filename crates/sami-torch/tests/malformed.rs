@@ -1,5 +1,5 @@
 //! Damaged and contradictory checkpoints, and input that cannot be scored: each is refused by name.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 
@@ -82,7 +82,7 @@ fn damaged_checkpoints_are_refused_by_name() {
             "mistral-f32",
             |dir| {
                 edit_header(&dir.join("model.safetensors"), |header| {
-                    header["model.norm.weight"]["data_offsets"] = json!([0, 1 << 40]);
+                    header["model.norm.weight"]["data_offsets"] = json!([0, 1u64 << 40]);
                 });
             },
             &["model.safetensors", "not a whole safetensors file"],
@@ -100,7 +100,7 @@ fn damaged_checkpoints_are_refused_by_name() {
         (
             "mistral-f32",
             |dir| edit(dir, "config.json", |config| config["vocab_size"] = json!(401)),
-            &["tensor lm_head.weight has shape [400, 64], but config.json says [401, 64]"],
+            &["tensor lm_head.weight has shape [384, 64], but config.json says [401, 64]"],
         ),
         (
             "mistral-f32",
@@ -168,7 +168,7 @@ fn what_cannot_be_scored_is_refused_by_set() {
     let cases = [
         (
             set("Hello", " there", Some(vec![3, 400])),
-            "set q7, prompt 0, response 0: token id 400 is outside the model's vocabulary of 400",
+            "set q7, prompt 0, response 0: token id 400 is outside the model's vocabulary of 384",
         ),
         (set("Hello", " there", Some(vec![5; 2000])), "2001 tokens long, but the model was made for 1024"),
     ];

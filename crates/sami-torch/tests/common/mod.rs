@@ -1,5 +1,5 @@
 //! Fixtures: checkpoints and what PyTorch + transformers computed with them (fixtures/README.md).
-#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
