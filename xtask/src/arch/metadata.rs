@@ -48,6 +48,10 @@ impl Metadata {
     pub(super) fn load(repo: &Repo) -> Result<Self, ArchError> {
         let mut command = repo.cargo();
         command.args(["metadata", "--format-version", "1", "--all-features"]);
+        // Without this, cargo would download the packages of every platform there is.
+        if let Some(host) = host() {
+            command.args(["--filter-platform", &host]);
+        }
         let output = command
             .output()
             .map_err(|source| RepoError::Start { command: repo::display(&command), source })?;
@@ -69,6 +73,13 @@ impl Metadata {
     pub(super) fn names(&self) -> BTreeMap<&str, &str> {
         self.packages.iter().map(|package| (package.id.as_str(), package.name.as_str())).collect()
     }
+}
+
+/// This machine's target triple, as the compiler states it.
+fn host() -> Option<String> {
+    let output = std::process::Command::new("rustc").arg("-vV").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
 }
 
 /// A crate of [`Metadata::fake`], and its dependencies with their kinds.

@@ -1,8 +1,8 @@
 """Takes chosen files out of a wheel: unpack.py WHEEL DIRECTORY PATTERN=PREFIX ...
 
 A member that matches PATTERN (as the shell would, but * also crosses "/") is written to DIRECTORY/PREFIX followed by
-what stands after PATTERN's last "/" before its first wildcard. A pattern that matches nothing is an error, and so is
-a name that would leave DIRECTORY.
+what stands after PATTERN's last "/" before its first wildcard. A pattern that matches nothing is an error unless "?"
+stands before it, and so is a name that would leave DIRECTORY.
 """
 
 import fnmatch
@@ -13,7 +13,8 @@ import sys
 import zipfile
 
 wheel, directory, rules = sys.argv[1], os.path.realpath(sys.argv[2]), [rule.split("=", 1) for rule in sys.argv[3:]]
-matched = {pattern: 0 for pattern, _ in rules}
+missing = {pattern for pattern, _ in rules if not pattern.startswith("?")}
+rules = [(pattern.lstrip("?"), prefix) for pattern, prefix in rules]
 with zipfile.ZipFile(wheel) as archive:
     for member in archive.infolist():
         if member.is_dir():
@@ -33,8 +34,7 @@ with zipfile.ZipFile(wheel) as archive:
             with archive.open(member) as source, open(target, "wb") as out:
                 shutil.copyfileobj(source, out, 1 << 20)
             os.chmod(target, 0o755 if (member.external_attr >> 16) & stat.S_IXUSR else 0o644)
-            matched[pattern] += 1
+            missing.discard(pattern)
             break
-missing = [pattern for pattern, count in matched.items() if count == 0]
 if missing:
-    sys.exit(f"{wheel}: nothing in it matches {', '.join(missing)}")
+    sys.exit(f"{wheel}: nothing in it matches {', '.join(sorted(missing))}")

@@ -123,7 +123,8 @@ impl Arch {
 /// Rules for `unpack.py`: which files of a package's wheel go where. All libraries end in one `lib`, where the run
 /// path `$ORIGIN` that they carry finds them.
 pub(super) fn rules(package: &str, flavor: Flavor, arch: Arch) -> Vec<String> {
-    let mut rules = vec!["*.dist-info/*[Ll][Ii][Cc][Ee][Nn][Ss][Ee]*=licenses".to_owned()];
+    // Not every wheel carries its licence.
+    let mut rules = vec!["?*.dist-info/*[Ll][Ii][Cc][Ee][Nn][Ss][Ee]*=licenses".to_owned()];
     match (package, flavor) {
         ("torch", _) => {
             rules.push("torch/include/*=include".to_owned());
