@@ -50,7 +50,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct SetupOptions {
-    /// LibTorch with its CUDA libraries (several GB); needs an NVIDIA GPU
+    /// LibTorch with its CUDA libraries (2.5 GB to download); needs an NVIDIA GPU
     #[arg(long)]
     cuda: bool,
     /// LibTorch for the CPU, even where this clone uses another one now

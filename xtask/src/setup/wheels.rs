@@ -62,8 +62,8 @@ impl Flavor {
     /// About how much is downloaded, and how much remains on disk, in MB.
     pub(super) fn megabytes(self) -> (u64, u64) {
         match self {
-            Self::Cpu => (544, 530),
-            Self::Cuda => (2_700, 5_000),
+            Self::Cpu => (544, 500),
+            Self::Cuda => (2_512, 3_800),
         }
     }
 }
