@@ -1,0 +1,275 @@
+//! What can go wrong in a run.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::events::Stage;
+use crate::recipe::RecipeError;
+
+/// Any error of a policy, which only its implementer knows.
+pub type PolicyError = Box<dyn StdError + Send + Sync>;
+
+/// What a policy was asked to do when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// Opening a model.
+    Open,
+    /// Sampling responses.
+    Sample,
+    /// Scoring contrast sets.
+    Score,
+    /// Scoring contrast sets and adding up their gradient.
+    Gradient,
+    /// An optimizer step.
+    Update,
+    /// Saving a checkpoint.
+    Save,
+    /// Saving weights and optimizer state.
+    SaveState,
+    /// Loading weights and optimizer state.
+    LoadState,
+}
+
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "opening the model",
+            Self::Sample => "sampling responses",
+            Self::Score => "scoring contrast sets",
+            Self::Gradient => "computing the gradient",
+            Self::Update => "updating the weights",
+            Self::Save => "saving the checkpoint",
+            Self::SaveState => "saving the optimizer state",
+            Self::LoadState => "loading the optimizer state",
+        })
+    }
+}
+
+impl Doing {
+    pub(crate) fn failed(self, source: impl StdError + Send + Sync + 'static) -> DriverError {
+        DriverError::Policy { doing: self, source: Box::new(source) }
+    }
+}
+
+/// Who has to act on an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The input is wrong: the recipe, the data, a directory.
+    Input,
+    /// The input was fine, and something failed.
+    Failure,
+}
+
+/// Why a stage or a run ended early.
+#[derive(Debug, Error)]
+pub enum DriverError {
+    /// The recipe cannot be used.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The queries, pairs or the run directory cannot be used.
+    #[error(transparent)]
+    Data(#[from] sami_data::DataError),
+    /// The principles or a template cannot be used.
+    #[error(transparent)]
+    Constitution(#[from] sami_constitution::Error),
+    /// The policy failed.
+    #[error("{doing} failed")]
+    Policy {
+        /// What it was doing.
+        doing: Doing,
+        /// What it says.
+        source: PolicyError,
+    },
+    /// The objective refused a query's matrix.
+    #[error("query {id}: the contrast matrix has no loss")]
+    Objective {
+        /// The query.
+        id: String,
+        /// What is wrong with the matrix.
+        source: PolicyError,
+    },
+    /// Sampling parameters that contradict the task's stop strings.
+    #[error(transparent)]
+    Sampling(#[from] sami_policy::SamplingParamsError),
+    /// A pair record that is no contrast set.
+    #[error(transparent)]
+    ContrastSet(#[from] sami_policy::ContrastSetError),
+    /// A file or directory.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The run's copy of its recipe cannot be written as TOML.
+    #[error("{path}: {source}")]
+    WriteRecipe {
+        /// The file.
+        path: PathBuf,
+        /// What the TOML writer says.
+        source: toml::ser::Error,
+    },
+    /// A line that another program wrote or changed.
+    #[error("{path}, line {line}: {source}")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// A file has fewer lines than were written to it.
+    #[error(
+        "{path} has {have} whole lines, but {expected} were written; restore the file, or start anew in another directory"
+    )]
+    LinesLost {
+        /// The file.
+        path: PathBuf,
+        /// Lines found.
+        have: usize,
+        /// Lines needed.
+        expected: usize,
+    },
+    /// A rejected record was given where a contrast set is needed.
+    #[error("query {id} was rejected ({reasons}) and has no contrast set; leave it out")]
+    RejectedPair {
+        /// The query.
+        id: String,
+        /// Why.
+        reasons: String,
+    },
+    /// No set was given to score.
+    #[error("there is no contrast set to score; the pairs file is empty, or all its pairs were rejected")]
+    NothingToScore,
+    /// A pairs file that another data file, seed or split made.
+    #[error(
+        "{path}, line {line}: query {found} stands where {expected} belongs; other data or another seed made this file, \
+             choose another"
+    )]
+    ForeignPair {
+        /// The pairs file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The id that stands there.
+        found: String,
+        /// The id that belongs there.
+        expected: String,
+    },
+    /// A sampler that does not answer every request.
+    #[error("the sampler gave {got} samples for {asked} requests")]
+    SampleCount {
+        /// Requests.
+        asked: usize,
+        /// Samples.
+        got: usize,
+    },
+    /// No pair to work on.
+    #[error("{path} holds no pair that was kept; {rejected} were rejected")]
+    NoPairs {
+        /// The file.
+        path: PathBuf,
+        /// Rejected ones.
+        rejected: usize,
+    },
+    /// The data cannot supply what the recipe asks for; found before any work.
+    #[error(
+        "iteration {iteration} needs {needed} queries, and split {split} has {available} left for it; add data, or lower \
+         training.batch_size, training.batches, training.iterations or evaluation.queries"
+    )]
+    TooFewQueries {
+        /// η.
+        iteration: usize,
+        /// Queries it trains on.
+        needed: usize,
+        /// 1 or 2.
+        split: usize,
+        /// What the split can give.
+        available: usize,
+    },
+    /// So many sets were rejected that the queries ran out.
+    #[error(
+        "the queries ran out: of {sampled} sampled sets {kept} were kept, and {wanted} are needed; rejected were {reasons}. \
+         add data, or loosen the task's [responses]"
+    )]
+    QueriesExhausted {
+        /// Sampled sets.
+        sampled: usize,
+        /// Kept ones.
+        kept: usize,
+        /// Needed ones.
+        wanted: usize,
+        /// The reasons with their counts.
+        reasons: String,
+    },
+    /// The run directory belongs to another recipe.
+    #[error(
+        "{path} was made by another recipe: {fields} differ; choose another --out, or restore the recipe"
+    )]
+    OtherRecipe {
+        /// The run's copy of its recipe.
+        path: PathBuf,
+        /// The fields that differ.
+        fields: String,
+    },
+    /// A directory with files in it that no run made.
+    #[error("{path} is not empty and holds no run; choose another --out")]
+    Taken {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Somebody asked the run to end.
+    #[error("ended on request after {done} of {total} in stage {stage}; the same command goes on from there")]
+    Cancelled {
+        /// The stage.
+        stage: Stage,
+        /// Units finished.
+        done: usize,
+        /// Units in all.
+        total: usize,
+    },
+    /// The caller's hook failed.
+    #[error("the hook after iteration {iteration} failed")]
+    Hook {
+        /// η.
+        iteration: usize,
+        /// What it says.
+        source: PolicyError,
+    },
+}
+
+impl DriverError {
+    /// Whether the input is to blame.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Recipe(_)
+            | Self::Data(_)
+            | Self::Constitution(_)
+            | Self::ContrastSet(_)
+            | Self::Sampling(_)
+            | Self::Taken { .. }
+            | Self::Json { .. }
+            | Self::LinesLost { .. }
+            | Self::RejectedPair { .. }
+            | Self::NoPairs { .. }
+            | Self::NothingToScore
+            | Self::ForeignPair { .. }
+            | Self::TooFewQueries { .. }
+            | Self::QueriesExhausted { .. }
+            | Self::OtherRecipe { .. }
+            | Self::Policy { doing: Doing::Open, .. } => Blame::Input,
+            Self::Policy { .. }
+            | Self::Objective { .. }
+            | Self::WriteRecipe { .. }
+            | Self::SampleCount { .. }
+            | Self::Io { .. }
+            | Self::Cancelled { .. }
+            | Self::Hook { .. } => Blame::Failure,
+        }
+    }
+}

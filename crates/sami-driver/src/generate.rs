@@ -1,0 +1,275 @@
+//! Stage 2: responses of a policy to queries under constitutions.
+
+use std::path::PathBuf;
+
+use sami_constitution::{Constitution, ConstitutionSpace, Task};
+use sami_data::{
+    Candidate, Finish, JsonlAppender, PairConstitution, PairRecord, PairResponse, Processed, Query,
+    RejectionCounts, ResponseFilter,
+};
+use sami_policy::{FinishReason, Sample, SampleRequest, Sampler, SamplingParams, StreamKey};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Doing, DriverError};
+use crate::events::{Event, Observer, Stage};
+use crate::files::whole_lines;
+use crate::streams::{Purpose, stream};
+
+/// How many contrast sets a generation is to end with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// So many that the filters kept; further queries replace rejected ones.
+    Kept(usize),
+    /// One for each query, kept or not.
+    All,
+}
+
+/// What to sample, and where to write it.
+#[derive(Clone, Debug)]
+pub struct GenerateJob<'a> {
+    /// All draws come from it, with the iteration and each query's position in `queries`.
+    pub seed: u64,
+    /// Part of every stream's key.
+    pub iteration: usize,
+    /// All queries of the data; a query's position here is its number in the streams, whatever `order` says.
+    pub queries: &'a [Query],
+    /// Positions in `queries`, in the order in which they are asked.
+    pub order: &'a [usize],
+    /// When to end.
+    pub wanted: Wanted,
+    /// The constitutions to draw from.
+    pub space: &'a ConstitutionSpace,
+    /// N_c: distinct constitutions per query.
+    pub n_constitutions: usize,
+    /// The prompts.
+    pub task: &'a Task,
+    /// How to sample.
+    pub params: &'a SamplingParams,
+    /// Whether a sampled end-of-sequence token counts as part of its response.
+    pub score_eos: bool,
+    /// Queries that are sampled and written together.
+    pub chunk: usize,
+    /// The pairs file; what an earlier process wrote to it is kept.
+    pub out: PathBuf,
+}
+
+/// What a generation came to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GenerateReport {
+    /// Queries that were asked.
+    pub sampled: usize,
+    /// Sets that were kept.
+    pub kept: usize,
+    /// Rejected sets by reason; a set with two reasons counts under both.
+    pub rejected: RejectionCounts,
+    /// Responses that the model ended with its end-of-sequence token.
+    pub eos: usize,
+    /// Responses that a stop string ended.
+    pub stopped: usize,
+    /// Responses that were cut at the limit of tokens.
+    pub truncated: usize,
+}
+
+impl GenerateReport {
+    fn add(&mut self, record: &PairRecord) {
+        self.sampled += 1;
+        self.kept += usize::from(record.is_kept());
+        self.rejected.add(&record.rejected);
+        for response in &record.responses {
+            match response.finish {
+                Some(Finish::Eos) => self.eos += 1,
+                Some(Finish::Stop) => self.stopped += 1,
+                Some(Finish::Length) => self.truncated += 1,
+                None => {}
+            }
+        }
+    }
+}
+
+/// Samples responses, appends a line per query to `job.out`, and goes on where an earlier process stopped.
+///
+/// Chunks are fixed: a chunk holds the next `job.chunk` queries, or as many as are still wanted, which depends on the
+/// lines before it alone. A chunk that was written in part is cut off and sampled anew, so every chunk is sampled whole
+/// and an interrupted generation ends with the same bytes as an uninterrupted one.
+///
+/// # Errors
+///
+/// What the sampler or the templates refuse; lines in `job.out` that belong to other queries; fewer queries than are
+/// needed to replace rejected sets; [`DriverError::Cancelled`].
+pub fn generate<S: Sampler>(
+    sampler: &mut S,
+    job: &GenerateJob<'_>,
+    observer: &mut dyn Observer,
+) -> Result<GenerateReport, DriverError> {
+    let filter = ResponseFilter::new(job.task.rules().clone())?;
+    let stage = Stage::Generate;
+    let total = match job.wanted {
+        Wanted::Kept(wanted) => wanted,
+        Wanted::All => job.order.len(),
+    };
+    let mut report = committed(job)?;
+    let mut lines = JsonlAppender::open_at(&job.out, report.sampled)?;
+    let progress = |report: &GenerateReport| match job.wanted {
+        Wanted::Kept(_) => report.kept,
+        Wanted::All => report.sampled,
+    };
+    observer.event(Event::StageBegun { stage, done: progress(&report), total });
+    while let Some(chunk) = next_chunk(job, &report)? {
+        let records = sample_chunk(sampler, job, &filter, chunk)?;
+        records.iter().try_for_each(|record| lines.append(record))?;
+        lines.sync()?;
+        for record in &records {
+            report.add(record);
+            observer.event(Event::Sampled(record));
+        }
+        let done = progress(&report);
+        observer.event(Event::Progress { stage, done, total });
+        if done < total && observer.cancelled() {
+            return Err(DriverError::Cancelled { stage, done, total });
+        }
+    }
+    observer.event(Event::Generated(&report));
+    Ok(report)
+}
+
+/// The next queries to sample, given what has been sampled; `None` when there is enough.
+fn next_chunk<'a>(
+    job: &GenerateJob<'a>,
+    report: &GenerateReport,
+) -> Result<Option<&'a [usize]>, DriverError> {
+    let missing = match job.wanted {
+        Wanted::Kept(wanted) => wanted.saturating_sub(report.kept),
+        Wanted::All => job.order.len() - report.sampled,
+    };
+    if missing == 0 {
+        return Ok(None);
+    }
+    let left = &job.order[report.sampled..];
+    if let (true, Wanted::Kept(wanted)) = (left.is_empty(), job.wanted) {
+        let reasons: Vec<_> =
+            report.rejected.iter().map(|(reason, count)| format!("{reason}: {count}")).collect();
+        let reasons = if reasons.is_empty() { "none".to_owned() } else { reasons.join(", ") };
+        let (sampled, kept) = (report.sampled, report.kept);
+        return Err(DriverError::QueriesExhausted { sampled, kept, wanted, reasons });
+    }
+    Ok(Some(&left[..missing.min(job.chunk.max(1)).min(left.len())]))
+}
+
+/// Whether the pairs file holds all that is wanted, so that no model is needed.
+pub(crate) fn is_generated(job: &GenerateJob<'_>) -> Result<bool, DriverError> {
+    Ok(next_chunk(job, &committed(job)?)?.is_none())
+}
+
+/// The whole chunks that the pairs file holds already.
+fn committed(job: &GenerateJob<'_>) -> Result<GenerateReport, DriverError> {
+    let mut records = whole_lines::<PairRecord>(&job.out)?;
+    let mut report = GenerateReport::default();
+    while let Ok(Some(chunk)) = next_chunk(job, &report) {
+        let mut after = report.clone();
+        for (offset, &position) in chunk.iter().enumerate() {
+            let Some(record) = records.next() else { return Ok(report) };
+            let (record, expected) = (record?, &job.queries[position].id);
+            if record.id != *expected {
+                let (path, line) = (job.out.clone(), report.sampled + offset + 1);
+                return Err(DriverError::ForeignPair {
+                    path,
+                    line,
+                    found: record.id,
+                    expected: expected.clone(),
+                });
+            }
+            after.add(&record);
+        }
+        report = after;
+    }
+    Ok(report)
+}
+
+fn sample_chunk<S: Sampler>(
+    sampler: &mut S,
+    job: &GenerateJob<'_>,
+    filter: &ResponseFilter,
+    chunk: &[usize],
+) -> Result<Vec<PairRecord>, DriverError> {
+    let mut requests = Vec::with_capacity(chunk.len() * job.n_constitutions);
+    let mut plans = Vec::with_capacity(chunk.len());
+    for &position in chunk {
+        let query = &job.queries[position].text;
+        let (iteration, number) = (job.iteration as u64, position as u64);
+        let mut draw = stream(job.seed, iteration, number, Purpose::Constitutions);
+        let constitutions = job.space.sample_distinct(job.n_constitutions, &mut draw)?;
+        for (index, constitution) in constitutions.iter().enumerate() {
+            requests.push(SampleRequest {
+                prompt: job.task.sampling_prompt(constitution, query)?,
+                stream: StreamKey::new(job.seed, iteration, number, index as u64),
+            });
+        }
+        plans.push((position, constitutions));
+    }
+    let samples = sampler.sample(&requests, job.params).map_err(|e| Doing::Sample.failed(e))?;
+    if samples.len() != requests.len() {
+        return Err(DriverError::SampleCount { asked: requests.len(), got: samples.len() });
+    }
+    let mut samples = samples.into_iter();
+    plans
+        .into_iter()
+        .map(|(position, constitutions)| record(job, filter, position, &constitutions, &mut samples))
+        .collect()
+}
+
+/// One query's line: its constitutions, training prompts and responses, and why it is rejected if it is.
+fn record(
+    job: &GenerateJob<'_>,
+    filter: &ResponseFilter,
+    position: usize,
+    constitutions: &[Constitution],
+    samples: &mut impl Iterator<Item = Sample>,
+) -> Result<PairRecord, DriverError> {
+    let query = &job.queries[position];
+    let mut order = stream(job.seed, job.iteration as u64, position as u64, Purpose::PrincipleOrder);
+    let mut prompts = Vec::with_capacity(constitutions.len());
+    for constitution in constitutions {
+        prompts.push(job.task.training_prompt(&constitution.shuffled(&mut order), &query.text)?);
+    }
+    let responses: Vec<_> = samples
+        .take(constitutions.len())
+        .enumerate()
+        .map(|(constitution, sample)| response(constitution, sample, filter, job.score_eos))
+        .collect();
+    let candidates: Vec<_> =
+        responses.iter().map(|one| Candidate { text: &one.text, finish: one.finish }).collect();
+    let rejected = filter.reject(&candidates);
+    Ok(PairRecord {
+        id: query.id.clone(),
+        query: query.text.clone(),
+        constitutions: constitutions
+            .iter()
+            .map(|constitution| PairConstitution { id: constitution.id(), text: constitution.render() })
+            .collect(),
+        prompts,
+        rejected,
+        responses,
+    })
+}
+
+/// A response as the task's rules leave it, with the ids of the tokens that count: those that were sampled, while the text
+/// is exactly what they spell. The end-of-sequence token is the last one where the model ended its response.
+fn response(constitution: usize, sample: Sample, filter: &ResponseFilter, score_eos: bool) -> PairResponse {
+    let Processed { text, edited, stopped } = filter.process(&sample.text);
+    let mut token_ids = sample.token_ids.filter(|_| !edited);
+    if let (FinishReason::Eos, false, Some(ids)) = (sample.finish, score_eos, &mut token_ids) {
+        ids.pop();
+    }
+    let finish = match sample.finish {
+        _ if stopped => Finish::Stop,
+        FinishReason::Eos => Finish::Eos,
+        FinishReason::Stop => Finish::Stop,
+        FinishReason::Length => Finish::Length,
+    };
+    PairResponse {
+        constitution,
+        text,
+        token_ids: token_ids.filter(|ids| !ids.is_empty()),
+        finish: Some(finish),
+    }
+}

@@ -1,0 +1,198 @@
+//! From a recipe to one that can run.
+
+use sami_core::Objective;
+use sami_policy::{SamplingParams, SamplingParamsBuilder, SamplingParamsError};
+use thiserror::Error;
+
+use super::{OptimizerName, Recipe, Updates};
+use crate::recipe::Dtype;
+
+/// What is impossible about a field's value.
+#[derive(Debug, Error, PartialEq)]
+pub enum Problem {
+    /// A field without a default is absent.
+    #[error("is missing; {hint}")]
+    Missing {
+        /// What to write.
+        hint: &'static str,
+    },
+    /// A count that must be positive.
+    #[error("is {got}; it must be at least {least}")]
+    TooSmall {
+        /// The value.
+        got: usize,
+        /// The smallest possible one.
+        least: usize,
+    },
+    /// Not a finite number above zero.
+    #[error("is {0}; it must be a finite number above 0")]
+    NotPositive(f64),
+    /// Negative or not finite.
+    #[error("is {0}; it must be 0 or a finite number above 0")]
+    Negative(f64),
+    /// Outside [0, 1).
+    #[error("is {0}; it must lie in [0, 1)")]
+    NotARate(f64),
+    /// Meant for the other optimizer.
+    #[error("belongs to {owner}, but the optimizer is {optimizer}; remove it")]
+    OtherOptimizer {
+        /// Whose field it is.
+        owner: &'static str,
+        /// What the recipe uses.
+        optimizer: &'static str,
+    },
+    /// Rounded updates of weights that are not bf16.
+    #[error("is \"bf16-pure\", but model.dtype is \"f32\"; use \"exact\" or dtype \"bf16\"")]
+    PureOnF32,
+    /// A sampling parameter.
+    #[error(transparent)]
+    Sampling(#[from] SamplingParamsError),
+    /// TOML's integers end at 2^63 − 1.
+    #[error("is {0}; it must be below 2^63, the end of TOML's integers")]
+    BeyondToml(u64),
+    /// The objective refuses its settings.
+    #[error(transparent)]
+    Objective(#[from] sami_core::Error),
+}
+
+/// A field with an impossible value.
+#[derive(Debug, Error, PartialEq)]
+#[error("{field} {problem}")]
+pub struct RecipeProblem {
+    /// The field as `section.name`.
+    pub field: &'static str,
+    /// What is wrong with it.
+    #[source]
+    pub problem: Problem,
+}
+
+/// A recipe in which every value is possible. Read it like a [`Recipe`]; it cannot be changed.
+#[derive(Clone, Debug)]
+pub struct ValidRecipe {
+    recipe: Recipe,
+    objective: Objective,
+    sampling: SamplingParams,
+}
+
+impl Recipe {
+    /// The recipe, if every value is possible. The stop strings of the task are added when the run begins.
+    pub fn check(self) -> Result<ValidRecipe, RecipeProblem> {
+        if self.seed > i64::MAX as u64 {
+            return Err(problem("seed", Problem::BeyondToml(self.seed)));
+        }
+        if self.model.base.as_os_str().is_empty() {
+            let hint = "name the directory of the base model in Hugging Face layout";
+            return Err(problem("model.base", Problem::Missing { hint }));
+        }
+        if self.data.files.is_empty() {
+            let hint = "list at least one file of queries";
+            return Err(problem("data.files", Problem::Missing { hint }));
+        }
+        let counts = [
+            ("constitutions.n_constitutions", self.constitutions.n_constitutions, 2),
+            ("sampling.chunk", self.sampling.chunk, 1),
+            ("training.iterations", self.training.iterations, 1),
+            ("training.batch_size", self.training.batch_size, 1),
+            ("training.batches", self.training.batches, 1),
+            ("training.micro_batch", self.training.micro_batch.unwrap_or(1), 1),
+        ];
+        for (field, got, least) in counts {
+            if got < least {
+                return Err(problem(field, Problem::TooSmall { got, least }));
+            }
+        }
+        self.check_optimizer()?;
+        let sampling = self.sampling_params()?;
+        let objective =
+            self.objective.check().map_err(|source| problem("objective", Problem::Objective(source)))?;
+        Ok(ValidRecipe { recipe: self, objective, sampling })
+    }
+
+    fn check_optimizer(&self) -> Result<(), RecipeProblem> {
+        let training = &self.training;
+        if !(training.learning_rate.is_finite() && training.learning_rate > 0.0) {
+            return Err(problem("training.learning_rate", Problem::NotPositive(training.learning_rate)));
+        }
+        if let Some(norm) = training.max_grad_norm.filter(|norm| !(norm.is_finite() && *norm > 0.0)) {
+            return Err(problem("training.max_grad_norm", Problem::NotPositive(norm)));
+        }
+        for (field, value) in
+            [("training.weight_decay", training.weight_decay), ("training.eps", training.eps)]
+        {
+            if let Some(value) = value.filter(|value| !(value.is_finite() && *value >= 0.0)) {
+                return Err(problem(field, Problem::Negative(value)));
+            }
+        }
+        for (field, rates) in [
+            ("training.betas", training.betas.as_slice().as_flattened()),
+            ("training.alpha", training.alpha.as_slice()),
+        ] {
+            if let Some(&rate) = rates.iter().find(|rate| !(0.0..1.0).contains(*rate)) {
+                return Err(problem(field, Problem::NotARate(rate)));
+            }
+        }
+        match training.optimizer {
+            OptimizerName::AdamW if training.alpha.is_some() => Err(problem(
+                "training.alpha",
+                Problem::OtherOptimizer { owner: "rmsprop", optimizer: "adamw" },
+            )),
+            OptimizerName::RmsProp if training.betas.is_some() => Err(problem(
+                "training.betas",
+                Problem::OtherOptimizer { owner: "adamw", optimizer: "rmsprop" },
+            )),
+            _ if training.updates == Updates::Bf16Pure && self.model.dtype == Dtype::F32 => {
+                Err(problem("training.updates", Problem::PureOnF32))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn sampling_params(&self) -> Result<SamplingParams, RecipeProblem> {
+        let section = &self.sampling;
+        let params = SamplingParamsBuilder {
+            max_new_tokens: section.max_new_tokens,
+            temperature: section.temperature,
+            top_p: section.top_p,
+            top_k: section.top_k,
+            stop: section.stop.clone().unwrap_or_default(),
+            logps: false,
+        };
+        params.check().map_err(|source| {
+            let field = match source {
+                SamplingParamsError::MaxNewTokens => "sampling.max_new_tokens",
+                SamplingParamsError::Temperature(_) => "sampling.temperature",
+                SamplingParamsError::TopP(_) => "sampling.top_p",
+                SamplingParamsError::TopK => "sampling.top_k",
+                SamplingParamsError::EmptyStop(_) => "sampling.stop",
+            };
+            problem(field, Problem::Sampling(source))
+        })
+    }
+}
+
+fn problem(field: &'static str, problem: Problem) -> RecipeProblem {
+    RecipeProblem { field, problem }
+}
+
+impl ValidRecipe {
+    /// The loss and its reduction.
+    pub fn objective(&self) -> &Objective {
+        &self.objective
+    }
+
+    /// How responses are sampled; `task_stops` are used where the recipe names no stop strings of its own.
+    pub fn sampling_params(&self, task_stops: &[String]) -> Result<SamplingParams, SamplingParamsError> {
+        let mut params = SamplingParamsBuilder::from(self.sampling.clone());
+        if self.recipe.sampling.stop.is_none() {
+            params.stop = task_stops.to_vec();
+        }
+        params.check()
+    }
+}
+
+impl std::ops::Deref for ValidRecipe {
+    type Target = Recipe;
+    fn deref(&self) -> &Recipe {
+        &self.recipe
+    }
+}

@@ -1,0 +1,145 @@
+//! Recipes on disk.
+
+use std::path::{Path, PathBuf};
+
+use sami_data::FileReport;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use toml::de::{DeTable, DeValue};
+
+use super::{Recipe, RecipeProblem, ValidRecipe};
+
+/// Where a run came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Provenance {
+    /// Version of this crate.
+    pub sami: String,
+    /// Operating system and processor.
+    pub machine: String,
+    /// Threads that the system offers.
+    pub threads: usize,
+    /// What was read from each data file, with its hash.
+    pub data: Vec<FileReport>,
+}
+
+/// Why a recipe cannot be used.
+#[derive(Debug, Error)]
+pub enum RecipeError {
+    /// The file cannot be read.
+    #[error("recipe {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of another type.
+    #[error("recipe {path}, line {line}: {message}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+    },
+    /// A field with an impossible value.
+    #[error("recipe {path}, line {line}: {problem}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The line of the field, or of its section where the field is absent, from 1.
+        line: usize,
+        /// The field and what is wrong with it.
+        #[source]
+        problem: RecipeProblem,
+    },
+}
+
+/// Reads and checks a recipe. Relative paths in it start at its own directory, and are absolute afterwards.
+///
+/// # Errors
+///
+/// An unreadable file, invalid TOML, an unknown key or an impossible value, with the line.
+pub fn load(path: &Path) -> Result<ValidRecipe, RecipeError> {
+    let at = |source| RecipeError::Read { path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(at)?;
+    let absolute = std::path::absolute(path).map_err(at)?;
+    let dir = absolute.parent().unwrap_or(Path::new("/"));
+    let mut recipe = read(path, &text)?;
+    let optional = [recipe.constitutions.principles.as_mut(), recipe.task.file.as_mut()];
+    let paths = recipe.data.files.iter_mut().chain(optional.into_iter().flatten());
+    for field in paths.chain([&mut recipe.model.base]).filter(|field| !field.as_os_str().is_empty()) {
+        *field = dir.join(&field);
+    }
+    checked(recipe, path, &text)
+}
+
+/// Checks a recipe's text; `path` names it in messages, and the paths in it stay as they are.
+///
+/// # Errors
+///
+/// Invalid TOML, an unknown key or an impossible value, with the line.
+pub fn parse(path: &Path, text: &str) -> Result<ValidRecipe, RecipeError> {
+    checked(read(path, text)?, path, text)
+}
+
+fn read(path: &Path, text: &str) -> Result<Recipe, RecipeError> {
+    toml::from_str(text).map_err(|error| RecipeError::Syntax {
+        path: path.to_owned(),
+        line: error.span().map_or(1, |span| line_of(text, span.start)),
+        message: error.message().to_owned(),
+    })
+}
+
+fn checked(recipe: Recipe, path: &Path, text: &str) -> Result<ValidRecipe, RecipeError> {
+    recipe.check().map_err(|problem| RecipeError::Value {
+        path: path.to_owned(),
+        line: line_of_field(text, problem.field),
+        problem,
+    })
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+}
+
+/// The line of `section.name`, or of as much of it as the file holds.
+fn line_of_field(text: &str, field: &str) -> usize {
+    let Ok(document) = DeTable::parse(text) else { return 1 };
+    let mut table = document.get_ref();
+    let mut line = 1;
+    for part in field.split('.') {
+        let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == part) else { break };
+        line = line_of(text, key.span().start);
+        let DeValue::Table(inner) = value.get_ref() else { break };
+        table = inner;
+    }
+    line
+}
+
+/// The fields, as `section.name`, in which two recipes differ; where they came from is left out.
+pub fn differing_fields(a: &Recipe, b: &Recipe) -> Vec<String> {
+    fn table(recipe: &Recipe) -> toml::Table {
+        let recipe = Recipe { provenance: None, ..recipe.clone() };
+        toml::Table::try_from(&recipe).unwrap_or_default()
+    }
+    fn walk(a: &toml::Table, b: &toml::Table, prefix: &str, out: &mut Vec<String>) {
+        let mut keys: Vec<_> = a.keys().chain(b.keys()).collect();
+        keys.sort();
+        keys.dedup();
+        for key in keys {
+            match (a.get(key), b.get(key)) {
+                (Some(toml::Value::Table(a)), Some(toml::Value::Table(b))) => {
+                    walk(a, b, &format!("{prefix}{key}."), out)
+                }
+                (a, b) if a != b => out.push(format!("{prefix}{key}")),
+                _ => {}
+            }
+        }
+    }
+    let mut fields = Vec::new();
+    walk(&table(a), &table(b), "", &mut fields);
+    fields
+}

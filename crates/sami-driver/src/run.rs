@@ -1,0 +1,286 @@
+//! Algorithm 1 over a run directory.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sami_constitution::{ConstitutionSpace, Task};
+use sami_data::{JsonlAppender, PairRecord, Queries, Query, RunDir, RunLock, RunStage};
+use sami_policy::{PolicyProvider, SamplingParams, Start, TrainablePolicy};
+
+use crate::batches::{Batches, Order};
+use crate::error::{Doing, DriverError, PolicyError};
+use crate::events::{Event, Observer};
+use crate::files::{remove_dir, whole_lines};
+use crate::generate::{GenerateJob, Wanted, generate, is_generated};
+use crate::plan::QueryPlan;
+use crate::recipe::{StartFrom, ValidRecipe};
+use crate::score::{ScoreSummary, SetScore, score};
+use crate::setup::{
+    claim, load_principles, load_queries, load_task, refuse_foreign, write_constitutions, write_json,
+};
+use crate::streams::{Purpose, stream};
+use crate::train::{TrainJob, read_sets, train};
+
+/// A finished iteration, for the caller's hook.
+#[derive(Clone, Copy, Debug)]
+pub struct Finished<'a> {
+    /// η, from 1.
+    pub iteration: usize,
+    /// N.
+    pub iterations: usize,
+    /// π_η.
+    pub checkpoint: &'a Path,
+    /// The pairs that it was trained on, and those that were rejected.
+    pub pairs: &'a Path,
+    /// The whole run.
+    pub run: &'a RunDir,
+}
+
+/// Runs after every iteration, before the iteration counts as finished: when the run is interrupted in it, it is
+/// called again for the same iteration.
+pub type Hook<'a> = dyn FnMut(Finished<'_>) -> Result<(), PolicyError> + 'a;
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunReport {
+    /// π_1 … π_N.
+    pub checkpoints: Vec<PathBuf>,
+    /// Loss and mutual information of the held-out queries' answers by π_0 … π_N; empty without evaluation.
+    pub evaluations: Vec<ScoreSummary>,
+}
+
+/// Algorithm 1 for one recipe, one run directory and one kind of policy.
+#[derive(Debug)]
+pub struct Driver<P> {
+    recipe: ValidRecipe,
+    provider: P,
+    run: RunDir,
+    /// Held as long as the driver lives.
+    _lock: RunLock,
+    task: Task,
+    space: ConstitutionSpace,
+    queries: Vec<Query>,
+    params: SamplingParams,
+    plan: QueryPlan,
+}
+
+impl<P: PolicyProvider> Driver<P> {
+    /// Reads the recipe's data and principles, checks that they suffice, and opens or makes the run directory `out`.
+    /// Nothing is written before everything that can be known beforehand has been checked.
+    ///
+    /// # Errors
+    ///
+    /// Unreadable queries or principles, too few of them, a run directory of another recipe or in use by another process.
+    pub fn new(recipe: ValidRecipe, out: &Path, provider: P) -> Result<Self, DriverError> {
+        let task = load_task(&recipe)?;
+        let space = ConstitutionSpace::new(load_principles(&recipe)?);
+        // A draw that is thrown away, for its error if there are too few constitutions.
+        space.sample_distinct(
+            recipe.constitutions.n_constitutions,
+            &mut stream(0, 0, 0, Purpose::Constitutions),
+        )?;
+        let Queries { queries, report } = load_queries(&recipe)?;
+        let plan = QueryPlan::new(&recipe, &queries)?;
+        let params = recipe.sampling_params(task.stop_strings())?;
+        let run = RunDir::new(out);
+        refuse_foreign(&run)?;
+        let lock = run.lock()?;
+        claim(&run, &recipe, &report)?;
+        write_constitutions(&run, &space)?;
+        Ok(Self { recipe, provider, run, _lock: lock, task, space, queries, params, plan })
+    }
+
+    /// The run directory.
+    pub fn run_dir(&self) -> &RunDir {
+        &self.run
+    }
+
+    /// Which queries are used for what.
+    pub fn plan(&self) -> &QueryPlan {
+        &self.plan
+    }
+
+    /// The queries, in the order of the data.
+    pub fn queries(&self) -> &[Query] {
+        &self.queries
+    }
+
+    /// Runs all iterations, or what an earlier process left of them.
+    ///
+    /// # Errors
+    ///
+    /// Whatever ends a stage; the run directory stays as it is, and the same call goes on from there.
+    pub fn run(&self, observer: &mut dyn Observer, hook: &mut Hook<'_>) -> Result<RunReport, DriverError> {
+        let iterations = self.recipe.training.iterations;
+        let mut report = RunReport { checkpoints: Vec::new(), evaluations: Vec::new() };
+        let mut state = self.run.read_state()?.unwrap_or_default();
+        for iteration in 0..=iterations {
+            let checkpoint = self.checkpoint(iteration);
+            let done = |stage| state.is_finished(iteration, stage);
+            let (generated, trained, evaluated) =
+                (done(RunStage::Generate), done(RunStage::Train), done(RunStage::Evaluate));
+            if !evaluated && (checkpoint.is_some() || !self.plan.evaluation().is_empty()) {
+                observer.event(Event::IterationBegun { iteration, iterations });
+            }
+            if checkpoint.is_some() && !generated {
+                self.generate(iteration, observer)?;
+                state.finish(iteration, RunStage::Generate);
+                self.run.write_state(&state)?;
+            }
+            if checkpoint.is_some() && !trained {
+                self.train(iteration, observer)?;
+                state.finish(iteration, RunStage::Train);
+                self.run.write_state(&state)?;
+            }
+            if !self.plan.evaluation().is_empty() {
+                report.evaluations.push(self.evaluate(iteration, observer)?);
+            }
+            if let (Some(checkpoint), false) = (&checkpoint, evaluated) {
+                let pairs = self.run.iteration(iteration).pairs();
+                let finished = Finished { iteration, iterations, checkpoint, pairs: &pairs, run: &self.run };
+                hook(finished).map_err(|source| DriverError::Hook { iteration, source })?;
+                state.finish(iteration, RunStage::Evaluate);
+                self.run.write_state(&state)?;
+                observer.event(Event::IterationFinished { iteration, iterations, checkpoint });
+            }
+            report.checkpoints.extend(checkpoint);
+        }
+        Ok(report)
+    }
+
+    /// π_η's directory; `None` for π_0, the base.
+    fn checkpoint(&self, iteration: usize) -> Option<PathBuf> {
+        (iteration > 0).then(|| self.run.iteration(iteration).checkpoint())
+    }
+
+    /// Samples iteration η's pairs with π_{η−1}.
+    fn generate(&self, iteration: usize, observer: &mut dyn Observer) -> Result<(), DriverError> {
+        let order = self.plan.order(iteration, &self.used_before(iteration)?);
+        let job = GenerateJob {
+            iteration,
+            order: &order,
+            wanted: Wanted::Kept(self.recipe.training.queries(iteration)),
+            out: self.run.iteration(iteration).pairs(),
+            ..self.job(iteration)
+        };
+        self.sample(&job, self.checkpoint(iteration - 1).as_deref(), observer)
+    }
+
+    /// What all generations of this run share.
+    fn job(&self, iteration: usize) -> GenerateJob<'_> {
+        GenerateJob {
+            seed: self.recipe.seed,
+            iteration,
+            queries: &self.queries,
+            order: &[],
+            wanted: Wanted::All,
+            space: &self.space,
+            n_constitutions: self.recipe.constitutions.n_constitutions,
+            task: &self.task,
+            params: &self.params,
+            score_eos: self.recipe.task.score_eos,
+            chunk: self.recipe.sampling.chunk,
+            out: PathBuf::new(),
+        }
+    }
+
+    /// Generates, without opening the model when an earlier process left nothing to do.
+    fn sample(
+        &self,
+        job: &GenerateJob<'_>,
+        checkpoint: Option<&Path>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), DriverError> {
+        if is_generated(job)? {
+            return Ok(());
+        }
+        let start = checkpoint.map_or(Start::Base, Start::Checkpoint);
+        let mut sampler = self.provider.sampler(start).map_err(|e| Doing::Open.failed(e))?;
+        generate(&mut sampler, job, observer).map(|_| ())
+    }
+
+    /// The queries of all earlier iterations, rejected ones included.
+    fn used_before(&self, iteration: usize) -> Result<HashSet<usize>, DriverError> {
+        let mut used = HashSet::new();
+        if self.recipe.training.start == StartFrom::Base {
+            return Ok(used);
+        }
+        let positions: HashMap<&str, usize> =
+            self.queries.iter().enumerate().map(|(position, query)| (query.id.as_str(), position)).collect();
+        for earlier in 1..iteration {
+            for record in whole_lines::<PairRecord>(&self.run.iteration(earlier).pairs())? {
+                used.extend(positions.get(record?.id.as_str()));
+            }
+        }
+        Ok(used)
+    }
+
+    /// Trains π_η on iteration η's pairs. The checkpoint appears whole, so its presence says that this is done.
+    fn train(&self, iteration: usize, observer: &mut dyn Observer) -> Result<(), DriverError> {
+        let (checkpoint, state) = (
+            self.run.iteration(iteration).checkpoint(),
+            self.run.iteration(iteration).root().join("training-state"),
+        );
+        let training = &self.recipe.training;
+        if !checkpoint.exists() {
+            let sets = read_sets(&self.run.iteration(iteration).pairs())?;
+            let previous = self.checkpoint(iteration - 1).filter(|_| training.start == StartFrom::Previous);
+            let start = previous.as_deref().map_or(Start::Base, Start::Checkpoint);
+            let mut policy = self.provider.policy(start).map_err(|e| Doing::Open.failed(e))?;
+            let batches = Batches::new(sets.len(), training.batch_size, Order::Sequential);
+            let job = TrainJob {
+                iteration,
+                objective: self.recipe.objective(),
+                steps: training.steps(iteration),
+                batches: batches.ok_or(DriverError::NothingToScore)?,
+                micro_batch: training.micro_batch,
+                metrics: self.run.iteration(iteration).metrics(),
+                state: state.clone(),
+                save_state_every: training.save_state_every,
+            };
+            train(&mut policy, &sets, &job, observer)?;
+            policy.save(&checkpoint).map_err(|e| Doing::Save.failed(e))?;
+        }
+        remove_dir(&state)
+    }
+
+    /// Lets π_η answer the held-out queries, and scores its answers with itself.
+    fn evaluate(&self, iteration: usize, observer: &mut dyn Observer) -> Result<ScoreSummary, DriverError> {
+        let dir = self.run.eval().join(format!("iteration-{iteration}"));
+        let path = dir.join("summary.json");
+        let summary = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| DriverError::Json {
+                path,
+                line: 1,
+                source,
+            })?,
+            Err(_) => {
+                let checkpoint = self.checkpoint(iteration);
+                // The same draws in every iteration: differences between models, not between draws.
+                let job = GenerateJob {
+                    order: self.plan.evaluation(),
+                    out: dir.join("pairs.jsonl"),
+                    ..self.job(EVALUATION)
+                };
+                self.sample(&job, checkpoint.as_deref(), observer)?;
+                let sets = read_sets(&job.out)?;
+                let start = checkpoint.as_deref().map_or(Start::Base, Start::Checkpoint);
+                let mut policy = self.provider.policy(start).map_err(|e| Doing::Open.failed(e))?;
+                let mut lines = JsonlAppender::open_at(&dir.join("scores.jsonl"), 0)?;
+                let (total, chunk) = (sets.len(), self.recipe.sampling.chunk);
+                let mut sink = |one: &SetScore| Ok(lines.append(one)?);
+                let summary =
+                    score(&mut policy, sets.into_iter().map(Ok), total, chunk, &mut sink, observer)?;
+                lines.sync()?;
+                write_json(&path, &summary)?;
+                summary
+            }
+        };
+        observer.event(Event::Evaluated { iteration, summary: &summary });
+        Ok(summary)
+    }
+}
+
+/// The iteration number in the streams of evaluation: no training iteration has it.
+const EVALUATION: usize = usize::MAX;

@@ -1,0 +1,179 @@
+//! Contrast matrices of given pairs, and the mutual information in them.
+
+use std::fmt;
+
+use ndarray::Array2;
+use sami_core::{
+    Diagnostics, Estimate, MiAccumulator, MiEstimate, MutualInformation, Objective, diagnostics_with_targets,
+    mutual_information_with_targets,
+};
+use sami_data::MiFigures;
+use sami_policy::{ContrastPolicy, ContrastSet, SetLogps};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Doing, DriverError};
+use crate::events::{Event, Observer, Stage};
+
+/// One query's contrast: one line of a score file. Matrices are [constitution][response], in nats.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SetScore {
+    /// The query.
+    pub id: String,
+    /// Mean log-probability per token.
+    pub mean: Vec<Vec<f64>>,
+    /// Summed log-probability.
+    pub sum: Vec<Vec<f64>>,
+    /// Tokens in each sum.
+    pub tokens: Vec<Vec<usize>>,
+    /// Two-sided loss of the means (the paper's training loss).
+    pub loss: f64,
+    /// Mutual information from the sums.
+    pub mi: MiFigures,
+}
+
+/// What a scored file says as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoreSummary {
+    /// Number of queries.
+    pub queries: usize,
+    /// Two-sided loss of the means.
+    pub loss: Estimate,
+    /// Mutual information from the sums, in nats, with its cap ln C.
+    pub mi: MiEstimate,
+    /// Share of constitutions whose own response is the likeliest of theirs, by means.
+    pub accuracy_row: f64,
+    /// Share of responses whose own constitution is the likeliest of theirs, by means.
+    pub accuracy_col: f64,
+    /// Tokens per response, over the responses under their own constitutions.
+    pub response_tokens: f64,
+}
+
+impl fmt::Display for ScoreSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |estimate: &Estimate| match estimate.standard_error {
+            Some(error) => format!("{:.4} ± {error:.4}", estimate.mean),
+            None => format!("{:.4}", estimate.mean),
+        };
+        writeln!(f, "queries              {}", self.queries)?;
+        writeln!(f, "loss                 {} (two-sided, mean per token)", shown(&self.loss))?;
+        writeln!(
+            f,
+            "MI constitutions     {} nats, at most {:.4}",
+            shown(&self.mi.constitutions),
+            self.mi.cap
+        )?;
+        writeln!(f, "MI responses         {} nats", shown(&self.mi.responses))?;
+        writeln!(f, "MI two-sided         {} nats", shown(&self.mi.two_sided))?;
+        writeln!(
+            f,
+            "accuracy             {:.3} over responses, {:.3} over constitutions",
+            self.accuracy_row, self.accuracy_col
+        )?;
+        write!(f, "tokens per response  {:.1}", self.response_tokens)
+    }
+}
+
+/// One set's line, and what the summary needs beside it.
+fn set_score(
+    set: &ContrastSet,
+    logps: &SetLogps,
+) -> Result<(SetScore, MutualInformation, Diagnostics), sami_core::Error> {
+    let objective = Objective::default();
+    let (targets, mean) = (set.targets(), logps.reduce(objective.reduction()));
+    let mi = mutual_information_with_targets(logps.sum_logps.view(), &targets)?;
+    let seen = diagnostics_with_targets(mean.view(), &targets)?;
+    let score = SetScore {
+        id: set.id().to_owned(),
+        loss: objective.loss_with_targets(mean.view(), &targets)?,
+        mean: rows(&mean),
+        sum: rows(&logps.sum_logps),
+        tokens: rows(&logps.tokens),
+        mi: MiFigures { constitutions: mi.constitutions, responses: mi.responses, two_sided: mi.two_sided },
+    };
+    Ok((score, mi, seen))
+}
+
+fn rows<T: Clone>(matrix: &Array2<T>) -> Vec<Vec<T>> {
+    matrix.outer_iter().map(|row| row.to_vec()).collect()
+}
+
+/// Mean and standard error of equally weighted values.
+fn estimate(values: &[f64]) -> Estimate {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    Estimate { mean, standard_error: (n > 1.0).then(|| (squares / (n - 1.0) / n).sqrt()) }
+}
+
+/// Sums that a summary is made of.
+#[derive(Default)]
+struct Totals {
+    loss: Vec<f64>,
+    mi: MiAccumulator,
+    accuracy_row: f64,
+    accuracy_col: f64,
+    tokens: usize,
+    responses: usize,
+}
+
+impl Totals {
+    fn add(&mut self, set: &ContrastSet, logps: &SetLogps) -> Result<SetScore, sami_core::Error> {
+        let (score, mi, seen) = set_score(set, logps)?;
+        self.loss.push(score.loss);
+        self.mi.push(&mi);
+        self.accuracy_row += seen.accuracy_row;
+        self.accuracy_col += seen.accuracy_col;
+        self.tokens += set.targets().iter().enumerate().map(|(r, &c)| logps.tokens[[c, r]]).sum::<usize>();
+        self.responses += set.responses().len();
+        Ok(score)
+    }
+
+    fn finish(self) -> Option<ScoreSummary> {
+        let n = self.loss.len() as f64;
+        Some(ScoreSummary {
+            queries: self.loss.len(),
+            loss: estimate(&self.loss),
+            mi: self.mi.finish()?,
+            accuracy_row: self.accuracy_row / n,
+            accuracy_col: self.accuracy_col / n,
+            response_tokens: self.tokens as f64 / self.responses as f64,
+        })
+    }
+}
+
+/// Scores every set that `sets` yields, `chunk` at a time, and hands each score to `sink` in order. `total` is for
+/// progress only.
+///
+/// # Errors
+///
+/// [`DriverError::NothingToScore`]; what `sets`, the policy, the objective (non-square or non-finite matrices, with the query) and `sink` refuse.
+pub fn score<P: ContrastPolicy>(
+    policy: &mut P,
+    sets: impl Iterator<Item = Result<ContrastSet, DriverError>>,
+    total: usize,
+    chunk: usize,
+    sink: &mut dyn FnMut(&SetScore) -> Result<(), DriverError>,
+    observer: &mut dyn Observer,
+) -> Result<ScoreSummary, DriverError> {
+    let stage = Stage::Score;
+    observer.event(Event::StageBegun { stage, done: 0, total });
+    let mut totals = Totals::default();
+    let mut sets = sets.peekable();
+    while sets.peek().is_some() {
+        let batch = sets.by_ref().take(chunk.max(1)).collect::<Result<Vec<_>, _>>()?;
+        let logps = policy.score(&batch).map_err(|e| Doing::Score.failed(e))?;
+        for (set, logps) in batch.iter().zip(&logps) {
+            let score = totals.add(set, logps).map_err(|source| DriverError::Objective {
+                id: set.id().to_owned(),
+                source: source.into(),
+            })?;
+            sink(&score)?;
+        }
+        let done = totals.loss.len();
+        observer.event(Event::Progress { stage, done, total });
+        if sets.peek().is_some() && observer.cancelled() {
+            return Err(DriverError::Cancelled { stage, done, total });
+        }
+    }
+    totals.finish().ok_or(DriverError::NothingToScore)
+}
