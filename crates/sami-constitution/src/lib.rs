@@ -29,6 +29,7 @@ mod constitution;
 mod contrast_file;
 mod error;
 mod principle;
+mod rules;
 mod space;
 mod task;
 
@@ -36,5 +37,6 @@ pub use constitution::{Article, Constitution, ConstitutionProblem, Stance};
 pub use contrast_file::ContrastFile;
 pub use error::{Error, Location};
 pub use principle::{Principle, PrincipleProblem, PrincipleSet};
+pub use rules::{ResponseRules, Trim};
 pub use space::{ConstitutionSpace, Contrasts, MAX_PRINCIPLES};
-pub use task::{PromptKind, ResponseRules, Task, TaskProblem, Trim};
+pub use task::{PromptKind, Task, TaskProblem};

@@ -40,20 +40,29 @@ pub struct LineReader {
 /// Where decoded bytes come from.
 #[derive(Debug)]
 enum Source {
-    Plain(BufReader<HashingFile>),
-    Gzip(Box<BufReader<MultiGzDecoder<BufReader<HashingFile>>>>),
+    Plain(BufReader<Hashing>),
+    Gzip(Box<BufReader<MultiGzDecoder<BufReader<Hashing>>>>),
 }
 
-/// Hashes a file as it is on disk, while it is read.
+/// Hashes bytes as they are on disk, while they are read.
 #[derive(Debug)]
-struct HashingFile {
-    file: File,
+struct Hashing {
+    bytes: Bytes,
     hash: Sha256,
 }
 
-impl Read for HashingFile {
+#[derive(Debug)]
+enum Bytes {
+    File(File),
+    Memory(io::Cursor<&'static [u8]>),
+}
+
+impl Read for Hashing {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer)?;
+        let read = match &mut self.bytes {
+            Bytes::File(file) => file.read(buffer),
+            Bytes::Memory(bytes) => bytes.read(buffer),
+        }?;
         self.hash.update(&buffer[..read]);
         Ok(read)
     }
@@ -66,9 +75,12 @@ impl Source {
         if file.metadata().map_err(at())?.is_dir() {
             return Err(at()(io::Error::from(io::ErrorKind::IsADirectory)));
         }
-        let mut raw = BufReader::with_capacity(1 << 16, HashingFile { file, hash: Sha256::new() });
-        let gzip = raw.fill_buf().map_err(at())?.starts_with(&[0x1f, 0x8b]);
-        Ok(if gzip {
+        Self::new(Bytes::File(file)).map_err(at())
+    }
+
+    fn new(bytes: Bytes) -> io::Result<Self> {
+        let mut raw = BufReader::with_capacity(1 << 16, Hashing { bytes, hash: Sha256::new() });
+        Ok(if raw.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
             Self::Gzip(Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(raw))))
         } else {
             Self::Plain(raw)
@@ -82,11 +94,16 @@ impl Source {
         }
     }
 
-    fn hash(&self) -> &Sha256 {
-        match self {
+    fn sha256(&self) -> String {
+        let hash = match self {
             Self::Plain(reader) => &reader.get_ref().hash,
             Self::Gzip(reader) => &reader.get_ref().get_ref().get_ref().hash,
-        }
+        };
+        hash.clone().finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
     }
 }
 
@@ -97,8 +114,21 @@ impl LineReader {
     ///
     /// [`DataError::Io`].
     pub fn open(path: &Path) -> Result<Self, DataError> {
-        let source = Source::open(path)?;
-        Ok(Self { path: path.to_owned(), source, number: 0, blanks: 0, ready: None, ended: false })
+        Ok(Self::over(path, Source::open(path)?))
+    }
+
+    /// Reads lines that are part of the program. `name` stands for the file in messages.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Io`], as [`LineReader::open`]; memory gives none.
+    pub fn embedded(name: &Path, bytes: &'static [u8]) -> Result<Self, DataError> {
+        let source = Source::new(Bytes::Memory(io::Cursor::new(bytes))).map_err(DataError::io(name))?;
+        Ok(Self::over(name, source))
+    }
+
+    fn over(path: &Path, source: Source) -> Self {
+        Self { path: path.to_owned(), source, number: 0, blanks: 0, ready: None, ended: false }
     }
 
     /// The file.
@@ -113,12 +143,14 @@ impl LineReader {
 
     /// SHA-256 of the file as it is on disk, in hexadecimal: of all of it once the last line was read.
     pub fn sha256(&self) -> String {
-        let digest = self.source.hash().clone().finalize();
-        digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        self.source.sha256()
+    }
+
+    /// All that is left to read, as one piece.
+    pub(crate) fn read_whole(&mut self) -> Result<Vec<u8>, DataError> {
+        let mut bytes = Vec::new();
+        self.source.reader().read_to_end(&mut bytes).map_err(DataError::io(&self.path))?;
+        Ok(bytes)
     }
 
     /// The next line that is not blank, with blank ones counted into `self.blanks`; `None` at the end.
@@ -222,9 +254,7 @@ fn read_line(reader: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<Option<
 
 /// All of a file that is one JSON value, decompressed if it is gzip.
 pub(crate) fn read_whole(path: &Path) -> Result<Vec<u8>, DataError> {
-    let mut bytes = Vec::new();
-    Source::open(path)?.reader().read_to_end(&mut bytes).map_err(DataError::io(path))?;
-    Ok(bytes)
+    LineReader::open(path)?.read_whole()
 }
 
 /// The first bytes of a file, decompressed if it is gzip.

@@ -178,7 +178,7 @@ pub struct PairReader {
 
 #[derive(Debug)]
 enum Entries {
-    Lines(LineReader),
+    Lines(Box<LineReader>),
     Paper(std::iter::Enumerate<std::vec::IntoIter<(String, paper_pairs::Entries)>>),
 }
 
@@ -196,7 +196,7 @@ impl PairReader {
         let entries = if paper_pairs::begins_like_one(&beginning) {
             Entries::Paper(paper_pairs::read(path)?.into_iter().enumerate())
         } else {
-            Entries::Lines(LineReader::open(path)?)
+            Entries::Lines(Box::new(LineReader::open(path)?))
         };
         Ok(Self { path: path.to_owned(), entries, failed: false })
     }

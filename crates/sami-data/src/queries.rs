@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{BadLine, DataError};
 use crate::lines::LineReader;
-use crate::tldr::read_tldr;
+use crate::tldr;
 
 /// What a person asks: x.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -125,15 +125,13 @@ pub fn read_queries<P: AsRef<Path>>(
     format: QueryFormat,
     on_bad_line: OnBadLine,
 ) -> Result<Queries, DataError> {
-    let mut reader = QueryReader::open(files, format, on_bad_line)?;
-    let queries = reader.by_ref().collect::<Result<_, _>>()?;
-    Ok(Queries { queries, report: reader.into_report() })
+    QueryReader::open(files, format, on_bad_line)?.read_all()
 }
 
 /// Reads queries one at a time. Holds 16 bytes per distinct query, to drop duplicates, and its id.
 #[derive(Debug)]
 pub struct QueryReader {
-    paths: std::vec::IntoIter<PathBuf>,
+    inputs: std::vec::IntoIter<Input>,
     format: QueryFormat,
     on_bad_line: OnBadLine,
     current: Option<Current>,
@@ -141,6 +139,12 @@ pub struct QueryReader {
     ids: HashSet<String>,
     report: QueryReport,
     failed: bool,
+}
+
+#[derive(Debug)]
+enum Input {
+    File(PathBuf),
+    Embedded(PathBuf, &'static [u8]),
 }
 
 #[derive(Debug)]
@@ -153,7 +157,7 @@ struct Current {
 
 #[derive(Debug)]
 enum Entries {
-    Lines(LineReader),
+    Lines(Box<LineReader>),
     Posts { posts: std::vec::IntoIter<(String, String)>, sha256: String },
 }
 
@@ -174,9 +178,18 @@ impl QueryReader {
         if files.is_empty() {
             return Err(DataError::NoFile);
         }
-        let paths: Vec<_> = files.iter().map(|path| path.as_ref().to_owned()).collect();
-        Ok(Self {
-            paths: paths.into_iter(),
+        let inputs = files.iter().map(|path| Input::File(path.as_ref().to_owned())).collect();
+        Ok(Self::over(inputs, format, on_bad_line))
+    }
+
+    /// Reads queries that are part of the program. `name` stands for the file in ids and messages.
+    pub fn embedded(name: &Path, bytes: &'static [u8], format: QueryFormat, on_bad_line: OnBadLine) -> Self {
+        Self::over(vec![Input::Embedded(name.to_owned(), bytes)], format, on_bad_line)
+    }
+
+    fn over(inputs: Vec<Input>, format: QueryFormat, on_bad_line: OnBadLine) -> Self {
+        Self {
+            inputs: inputs.into_iter(),
             format,
             on_bad_line,
             current: None,
@@ -184,7 +197,17 @@ impl QueryReader {
             ids: HashSet::new(),
             report: QueryReport::default(),
             failed: false,
-        })
+        }
+    }
+
+    /// Reads all that is left.
+    ///
+    /// # Errors
+    ///
+    /// The first error, as [`read_queries`].
+    pub fn read_all(mut self) -> Result<Queries, DataError> {
+        let queries = self.by_ref().collect::<Result<_, _>>()?;
+        Ok(Queries { queries, report: self.into_report() })
     }
 
     /// What was read so far; complete once the iterator has ended.
@@ -192,7 +215,17 @@ impl QueryReader {
         self.report
     }
 
-    fn begin(&self, path: PathBuf) -> Result<Current, DataError> {
+    fn begin(&self, input: Input) -> Result<Current, DataError> {
+        let (path, mut lines) = match input {
+            Input::File(path) => {
+                let lines = LineReader::open(&path)?;
+                (path, lines)
+            }
+            Input::Embedded(name, bytes) => {
+                let lines = LineReader::embedded(&name, bytes)?;
+                (name, lines)
+            }
+        };
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let name = name.strip_suffix(".gz").unwrap_or(&name);
         let stem = name.strip_suffix(".jsonl").or_else(|| name.strip_suffix(".json")).unwrap_or(name);
@@ -201,12 +234,10 @@ impl QueryReader {
             self.report.files.iter().filter(|file| file.path.file_name() == path.file_name()).count();
         let label = if before == 0 { stem.to_owned() } else { format!("{stem}#{}", before + 1) };
         let source = match self.format {
-            QueryFormat::HhRlhf | QueryFormat::Jsonl => Entries::Lines(LineReader::open(&path)?),
+            QueryFormat::HhRlhf | QueryFormat::Jsonl => Entries::Lines(Box::new(lines)),
             QueryFormat::Tldr => {
-                let mut lines = LineReader::open(&path)?;
-                // Reads to the end for the hash; the content is parsed apart, as one value.
-                lines.by_ref().try_for_each(|line| line.map(drop))?;
-                let posts = read_tldr(&path)?.into_iter().map(|one| (one.id, one.post)).collect::<Vec<_>>();
+                let posts = tldr::parse(&path, &lines.read_whole()?)?;
+                let posts: Vec<_> = posts.into_iter().map(|one| (one.id, one.post)).collect();
                 Entries::Posts { posts: posts.into_iter(), sha256: lines.sha256() }
             }
         };
@@ -295,8 +326,8 @@ impl QueryReader {
         loop {
             let mut current = match self.current.take() {
                 Some(current) => current,
-                None => match self.paths.next() {
-                    Some(path) => self.begin(path)?,
+                None => match self.inputs.next() {
+                    Some(input) => self.begin(input)?,
                     None => return Ok(None),
                 },
             };

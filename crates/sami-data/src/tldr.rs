@@ -36,7 +36,11 @@ struct Columns {
 /// [`DataError::Io`]; [`DataError::Json`]; [`DataError::Columns`] for a post without a summary or constitution, or one of
 /// them without a post, in a file that has such a column; an entry that is no text counts as missing.
 pub fn read_tldr(path: &Path) -> Result<Vec<TldrRecord>, DataError> {
-    let columns: Columns = serde_json::from_slice(&read_whole(path)?).map_err(DataError::json(path))?;
+    parse(path, &read_whole(path)?)
+}
+
+pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<TldrRecord>, DataError> {
+    let columns: Columns = serde_json::from_slice(bytes).map_err(DataError::json(path))?;
     let missing = |key: &str, present, absent| DataError::Columns {
         path: path.to_owned(),
         key: key.to_owned(),
