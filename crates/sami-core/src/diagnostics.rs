@@ -54,15 +54,17 @@ fn compare(own: f64, rivals: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 fn of<F: Element>(logps: ArrayView2<'_, F>, targets: Targets<'_>) -> Result<Diagnostics, Error> {
-    kernel::check(&logps, targets)?;
+    kernel::shape(logps.nrows(), logps.ncols(), targets)?;
+    let copy = logps.as_standard_layout();
+    kernel::values(copy.as_slice().unwrap_or_default(), logps.ncols(), targets)?;
     let responses = logps.ncols();
     let (mut rows, mut cols, mut margins) = (0.0, 0.0, 0.0);
     for response in 0..responses {
-        let target = targets.get(response);
+        let target = targets.of(response);
         let own = logps[[target, response]].to_f64();
         let in_row = logps.row(target);
         let in_row =
-            in_row.iter().enumerate().filter(|&(r, _)| targets.get(r) != target).map(|(_, v)| v.to_f64());
+            in_row.iter().enumerate().filter(|&(r, _)| targets.of(r) != target).map(|(_, v)| v.to_f64());
         let (row, row_margin) = compare(own, in_row);
         let in_col = logps.column(response);
         let in_col = in_col.iter().enumerate().filter(|&(c, _)| c != target).map(|(_, v)| v.to_f64());

@@ -141,3 +141,10 @@ pub enum Error {
         value: f64,
     },
 }
+
+impl Error {
+    /// The same error, with the position of its matrix in a batch.
+    pub(crate) fn in_batch(self, index: usize) -> Self {
+        Self::InBatch { index, source: Box::new(self) }
+    }
+}

@@ -5,7 +5,8 @@ use std::f64::consts::LN_2;
 use ndarray::ArrayView2;
 
 use crate::Error;
-use crate::kernel::{self, Targets};
+use crate::contrast::{self, Contrast, Slot};
+use crate::kernel::{Terms, Weights};
 
 /// Estimates of I(Y; C | X = x) from one query, in nats.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,7 +54,7 @@ impl MutualInformation {
 ///
 /// [`Error::Empty`], [`Error::NotSquare`], and NaN, +∞ or (on the diagonal) −∞ with row and column.
 pub fn mutual_information(sum_logps: ArrayView2<'_, f64>) -> Result<MutualInformation, Error> {
-    of(sum_logps, Targets::Diagonal)
+    of(&Contrast::new(sum_logps))
 }
 
 /// The estimates from a C × R matrix of summed log-probabilities whose response r was sampled under `targets[r]`.
@@ -65,14 +66,15 @@ pub fn mutual_information_with_targets(
     sum_logps: ArrayView2<'_, f64>,
     targets: &[usize],
 ) -> Result<MutualInformation, Error> {
-    of(sum_logps, Targets::Of(targets))
+    of(&Contrast::with_targets(sum_logps, targets))
 }
 
-fn of(sum_logps: ArrayView2<'_, f64>, targets: Targets<'_>) -> Result<MutualInformation, Error> {
-    kernel::check(&sum_logps, targets)?;
-    let (row, col) = kernel::terms(&sum_logps, targets);
-    let (c, r) = sum_logps.dim();
+fn of(contrast: &Contrast<'_, f64>) -> Result<MutualInformation, Error> {
+    contrast::checked(contrast)?;
+    let (mut terms, weights) = (Terms::default(), Weights { rows: 1.0, cols: 1.0 });
+    contrast::evaluate(contrast, weights, 1.0, None, &mut Slot::default(), &mut terms)?;
+    let (c, r) = contrast.logps().dim();
     let cap = (c as f64).ln();
-    let (constitutions, responses) = (cap - col, (r as f64).ln() - row);
+    let (constitutions, responses) = (cap - terms.cols, (r as f64).ln() - terms.rows);
     Ok(MutualInformation { constitutions, responses, two_sided: 0.5 * (constitutions + responses), cap })
 }

@@ -4,15 +4,20 @@
 //! `logps[[c, r]]` is log π(y_r | x, c) in nats: row = constitution, column = response.
 
 mod accumulator;
+mod batch;
+mod contrast;
 mod diagnostics;
 mod element;
 mod error;
 mod information;
 mod kernel;
 mod objective;
+mod par;
 mod reduction;
 
 pub use accumulator::{Estimate, MiAccumulator, MiEstimate};
+pub use batch::{BatchLoss, BatchLossAndGrad, RaggedLossAndGrad};
+pub use contrast::{Contrast, Workspace};
 pub use diagnostics::{Diagnostics, diagnostics, diagnostics_with_targets};
 pub use element::Element;
 pub use error::Error;

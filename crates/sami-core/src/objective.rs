@@ -1,8 +1,9 @@
 //! The loss and its gradient.
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
-use crate::kernel::{self, Targets};
+use crate::contrast::{self, Contrast, Slot, Workspace};
+use crate::kernel::{Losses, Weights};
 use crate::{Element, Error, Reduction};
 
 /// Which softmax the loss contrasts over.
@@ -171,13 +172,17 @@ impl Objective {
         self.reduction
     }
 
+    pub(crate) fn kernel_weights(&self) -> Weights {
+        Weights { rows: self.weights.over_responses, cols: self.weights.over_constitutions }
+    }
+
     /// The loss of one C × C matrix; response r was sampled under constitution r.
     ///
     /// # Errors
     ///
     /// [`Error::Empty`], [`Error::NotSquare`], and NaN, +∞ or (on the diagonal) −∞ with row and column.
     pub fn loss<F: Element>(&self, logps: ArrayView2<'_, F>) -> Result<F, Error> {
-        self.loss_of(logps, Targets::Diagonal)
+        self.loss_of(&Contrast::new(logps))
     }
 
     /// The loss of one C × C matrix and ∂loss/∂L.
@@ -186,10 +191,14 @@ impl Objective {
     ///
     /// As [`Objective::loss`].
     pub fn loss_and_grad<F: Element>(&self, logps: ArrayView2<'_, F>) -> Result<LossAndGrad<F>, Error> {
-        self.loss_and_grad_of(logps, Targets::Diagonal)
+        self.loss_and_grad_of(&Contrast::new(logps))
     }
 
-    /// The loss of a C × R matrix whose response r was sampled under constitution `targets[r]`.
+    /// The loss of a C × R matrix whose response r was sampled under constitution `targets[r]`: m responses per
+    /// constitution make C × mC.
+    ///
+    /// Both terms are means over the R responses. A constitution's other responses stay in its row's denominator, so
+    /// with m of them the row term is at least ln m; the column term has its minimum at 0 as before.
     ///
     /// # Errors
     ///
@@ -199,7 +208,7 @@ impl Objective {
         logps: ArrayView2<'_, F>,
         targets: &[usize],
     ) -> Result<F, Error> {
-        self.loss_of(logps, Targets::Of(targets))
+        self.loss_of(&Contrast::with_targets(logps, targets))
     }
 
     /// The loss of a C × R matrix whose response r was sampled under constitution `targets[r]`, and ∂loss/∂L.
@@ -212,29 +221,55 @@ impl Objective {
         logps: ArrayView2<'_, F>,
         targets: &[usize],
     ) -> Result<LossAndGrad<F>, Error> {
-        self.loss_and_grad_of(logps, Targets::Of(targets))
+        self.loss_and_grad_of(&Contrast::with_targets(logps, targets))
     }
 
-    fn loss_of<F: Element>(&self, logps: ArrayView2<'_, F>, targets: Targets<'_>) -> Result<F, Error> {
-        kernel::check(&logps, targets)?;
-        let (row, col) = kernel::terms(&logps, targets);
-        let mut loss = 0.0;
-        // A term without weight is left out, not multiplied by 0: it may be infinite.
-        for (weight, term) in [(self.weights.over_responses, row), (self.weights.over_constitutions, col)] {
-            if weight > 0.0 {
-                loss += weight * term;
-            }
-        }
-        Ok(F::from_f64(loss))
-    }
-
-    fn loss_and_grad_of<F: Element>(
+    /// The loss of one matrix, and ∂loss/∂L into `grad`, which has its shape. On an error, `grad` holds anything.
+    ///
+    /// # Errors
+    ///
+    /// As [`Objective::loss_with_targets`], and [`Error::Shape`].
+    pub fn loss_and_grad_into<'a, F: Element>(
         &self,
-        logps: ArrayView2<'_, F>,
-        targets: Targets<'_>,
-    ) -> Result<LossAndGrad<F>, Error> {
-        let loss = self.loss_of(logps, targets)?;
-        let weights = (self.weights.over_responses, self.weights.over_constitutions);
-        Ok(LossAndGrad { loss, grad: kernel::gradient(&logps, targets, weights) })
+        contrast: impl Into<Contrast<'a, F>>,
+        grad: ArrayViewMut2<'_, F>,
+        workspace: &mut Workspace<F>,
+    ) -> Result<F, Error> {
+        let contrast = contrast.into();
+        contrast::checked(&contrast)?;
+        same_shape("grad", grad.shape(), contrast.logps().shape())?;
+        self.evaluate(&contrast, Some(grad), &mut workspace.slots(1)[0])
     }
+
+    fn loss_of<F: Element>(&self, contrast: &Contrast<'_, F>) -> Result<F, Error> {
+        contrast::checked(contrast)?;
+        self.evaluate(contrast, None, &mut Slot::default())
+    }
+
+    fn loss_and_grad_of<F: Element>(&self, contrast: &Contrast<'_, F>) -> Result<LossAndGrad<F>, Error> {
+        contrast::checked(contrast)?;
+        let mut grad = Array2::from_elem(contrast.logps().dim(), F::default());
+        let loss = self.evaluate(contrast, Some(grad.view_mut()), &mut Slot::default())?;
+        Ok(LossAndGrad { loss, grad })
+    }
+
+    fn evaluate<F: Element>(
+        &self,
+        contrast: &Contrast<'_, F>,
+        grad: Option<ArrayViewMut2<'_, F>>,
+        slot: &mut Slot<F>,
+    ) -> Result<F, Error> {
+        let (weights, mut loss) = (self.kernel_weights(), [F::default()]);
+        let sink = Losses { weights, losses: &mut loss };
+        contrast::evaluate(contrast, weights, 1.0, grad, slot, sink)?;
+        Ok(loss[0])
+    }
+}
+
+/// Refuses an array whose shape is not the expected one.
+pub(crate) fn same_shape(what: &'static str, got: &[usize], expected: &[usize]) -> Result<(), Error> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::Shape { what, got: got.to_vec(), expected: expected.to_vec() })
 }

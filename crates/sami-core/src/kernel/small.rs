@@ -1,0 +1,111 @@
+//! Many small square matrices: one per lane.
+
+use super::Targets;
+use super::check::values;
+use super::group::{Group, WIDEST};
+use super::lanes::{Job, Lanes};
+use super::terms::{Sink, Weights};
+use crate::{Element, Error};
+
+/// C × C matrices one behind the other, C ≤ [`LARGEST`](super::LARGEST); `grads` is empty where no gradient is wanted.
+pub(crate) struct Small<'a, F, S> {
+    pub(crate) c: usize,
+    pub(crate) logps: &'a [F],
+    pub(crate) weights: Weights,
+    /// Divides the gradient: the number of queries it is a mean over.
+    pub(crate) divisor: f64,
+    pub(crate) grads: &'a mut [F],
+    pub(crate) sink: S,
+}
+
+impl<F: Element, S: Sink<F>> Job<F> for Small<'_, F, S> {
+    type Output = Result<(), (usize, Error)>;
+
+    #[inline(always)]
+    fn run<L: Lanes<E = F>>(self, lanes: L) -> Self::Output {
+        // The compiler unrolls the sizes it knows; the code is the same.
+        match self.c {
+            2 => self.groups::<L, 2>(lanes),
+            3 => self.groups::<L, 3>(lanes),
+            4 => self.groups::<L, 4>(lanes),
+            _ => self.groups::<L, 0>(lanes),
+        }
+    }
+}
+
+impl<F: Element, S: Sink<F>> Small<'_, F, S> {
+    /// All matrices, `width` at a time. `C` is the size where it is known to the compiler, else 0.
+    #[inline(always)]
+    fn groups<L: Lanes<E = F>, const C: usize>(mut self, lanes: L) -> Result<(), (usize, Error)> {
+        let c = if C == 0 { self.c } else { C };
+        let (n, w) = (c * c, lanes.width());
+        let with_grad = !self.grads.is_empty();
+        let joint = self.sink.joint();
+        let mut group = Group::new();
+        let mut grads = self.grads.chunks_mut(n * w);
+        for (index, logps) in self.logps.chunks(n * w).enumerate() {
+            let (first, count) = (index * w, logps.len() / n);
+            let grads = grads.next().unwrap_or_default();
+            group.load(lanes, c, logps);
+            let found = group.sweep(lanes, c, with_grad, joint);
+            if with_grad {
+                group.gradient(lanes, c, self.weights, self.divisor);
+                group.unload(lanes, c, grads);
+            }
+            for lane in 0..count {
+                self.sink.take(first + lane, found.rows[lane].to_f64(), found.cols[lane].to_f64(), c);
+            }
+            if found.fit[..count].contains(&false) {
+                let (c, weights, divisor, fit) = (c, self.weights, self.divisor, found.fit);
+                let sink = &mut self.sink;
+                F::run(Apart { c, first, fit, logps, weights, divisor, grads, sink })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Up to `width` matrices, of which those that are not `fit` spread too far for a common reference, or hold what no loss
+/// can be made of.
+struct Apart<'a, F, S> {
+    c: usize,
+    first: usize,
+    fit: [bool; WIDEST],
+    logps: &'a [F],
+    weights: Weights,
+    divisor: f64,
+    grads: &'a mut [F],
+    sink: &'a mut S,
+}
+
+impl<F: Element, S: Sink<F>> Job<F> for Apart<'_, F, S> {
+    type Output = Result<(), (usize, Error)>;
+
+    #[inline(always)]
+    fn run<L: Lanes<E = F>>(self, lanes: L) -> Self::Output {
+        let Self { c, first, fit, logps, weights, divisor, grads, sink } = self;
+        let (n, w) = (c * c, lanes.width());
+        let unfit =
+            || fit[..logps.len() / n].iter().enumerate().filter(|(_, fit)| !**fit).map(|(lane, _)| lane);
+        for lane in unfit() {
+            values(&logps[lane * n..(lane + 1) * n], c, Targets::Diagonal)
+                .map_err(|error| (first + lane, error))?;
+        }
+        let mut group = Group::new();
+        group.load(lanes, c, logps);
+        group.sweep_apart(lanes, c);
+        for lane in unfit() {
+            let (rows, cols) = group.terms_apart(lanes, c, lane);
+            sink.take(first + lane, rows, cols, c);
+        }
+        if !grads.is_empty() {
+            group.gradient_apart(lanes, c, weights, divisor);
+            for lane in unfit() {
+                for (k, g) in grads[lane * n..(lane + 1) * n].iter_mut().enumerate() {
+                    *g = group.out[k * w + lane];
+                }
+            }
+        }
+        Ok(())
+    }
+}
