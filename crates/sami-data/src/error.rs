@@ -24,6 +24,9 @@ pub enum BadLine {
         /// Where in the line, from 1.
         column: usize,
     },
+    /// JSON, but no object.
+    #[error("the line is no JSON object, {{…}}")]
+    NoObject,
     /// A field that the format needs is absent.
     #[error("the line has no field {0}")]
     NoField(&'static str),
@@ -51,6 +54,7 @@ impl BadLine {
             Self::Blank => "blank",
             Self::Utf8(_) => "not-utf-8",
             Self::Json { .. } => "not-json",
+            Self::NoObject => "no-object",
             Self::NoField(_) => "no-field",
             Self::NoHumanTurn => "no-human-turn",
             Self::Empty => "empty-query",
@@ -60,7 +64,16 @@ impl BadLine {
         }
     }
 
-    pub(crate) fn json(error: &serde_json::Error) -> Self {
+    /// Reads one line as a JSON object.
+    pub(crate) fn parse<T: serde::de::DeserializeOwned>(line: &str) -> Result<T, Self> {
+        // Serde would take a list for an object with fields in order.
+        if line.trim_start().starts_with('[') {
+            return Err(Self::NoObject);
+        }
+        serde_json::from_str(line).map_err(|error| Self::json(&error))
+    }
+
+    fn json(error: &serde_json::Error) -> Self {
         // serde_json appends its own line and column, which are those of the line alone.
         let text = error.to_string();
         let message = text.split(" at line ").next().unwrap_or(&text).to_owned();

@@ -18,6 +18,7 @@ mod lines;
 mod pairs;
 mod paper_pairs;
 mod queries;
+mod query_report;
 mod responses;
 mod run_dir;
 mod split;
@@ -29,9 +30,8 @@ pub use error::{BadLine, DataError};
 pub use lines::{Line, LineReader, MAX_LINE_BYTES};
 pub use pairs::{Finish, PairConstitution, PairProblem, PairReader, PairRecord, PairResponse, read_pairs};
 pub use paper_pairs::write_paper_pairs;
-pub use queries::{
-    FileReport, OnBadLine, Queries, Query, QueryFormat, QueryReader, QueryReport, read_queries,
-};
+pub use queries::{OnBadLine, Queries, Query, QueryFormat, QueryReader, read_queries};
+pub use query_report::{FileReport, QueryReport};
 pub use responses::{Candidate, Processed, Rejection, RejectionCounts, ResponseFilter};
 pub use run_dir::{
     FinishedStage, IterationDir, MiFigures, RunDir, RunLock, RunStage, STATE_FORMAT, State, StepMetrics,

@@ -159,7 +159,7 @@ impl LineReader {
             let mut bytes = Vec::new();
             let text = match read_line(self.source.reader(), &mut bytes) {
                 Ok(None) => return Ok(None),
-                Ok(Some(Fits::Yes)) => decode(bytes),
+                Ok(Some(Fits::Yes)) => decode(bytes, self.number == 0),
                 Ok(Some(Fits::No)) => Err(BadLine::TooLong(MAX_LINE_BYTES)),
                 Err(error) if matches!(self.source, Source::Gzip(_)) && is_damage(&error) => {
                     self.ended = true;
@@ -211,9 +211,13 @@ fn is_damage(error: &io::Error) -> bool {
     matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
 }
 
-fn decode(mut bytes: Vec<u8>) -> Result<String, BadLine> {
+fn decode(mut bytes: Vec<u8>, first: bool) -> Result<String, BadLine> {
     if bytes.last() == Some(&b'\r') {
         bytes.pop();
+    }
+    // Some editors begin a file with a byte order mark, which JSON does not know.
+    if first && bytes.starts_with(&[0xef, 0xbb, 0xbf]) {
+        bytes.drain(..3);
     }
     String::from_utf8(bytes).map_err(|error| BadLine::Utf8(error.utf8_error().valid_up_to() + 1))
 }
@@ -225,31 +229,14 @@ enum Fits {
 
 /// One line without its newline into `line`, or as much of it as fits; `None` at the end of the file.
 fn read_line(reader: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<Option<Fits>> {
-    let (mut began, mut fits) = (false, Fits::Yes);
-    loop {
-        let buffer = match reader.fill_buf() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            buffer => buffer?,
-        };
-        if buffer.is_empty() {
-            return Ok(began.then_some(fits));
-        }
-        began = true;
-        let end = buffer.iter().position(|byte| *byte == b'\n');
-        let part = &buffer[..end.unwrap_or(buffer.len())];
-        if line.len() + part.len() > MAX_LINE_BYTES {
-            line.clear();
-            fits = Fits::No;
-        }
-        if matches!(fits, Fits::Yes) {
-            line.extend_from_slice(part);
-        }
-        let used = part.len() + usize::from(end.is_some());
-        reader.consume(used);
-        if end.is_some() {
-            return Ok(Some(fits));
-        }
+    let read = (&mut *reader).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', line)?;
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    } else if read > MAX_LINE_BYTES {
+        reader.skip_until(b'\n')?;
+        return Ok(Some(Fits::No));
     }
+    Ok((read > 0).then_some(Fits::Yes))
 }
 
 /// All of a file that is one JSON value, decompressed if it is gzip.

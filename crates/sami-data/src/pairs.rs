@@ -205,9 +205,7 @@ impl PairReader {
         let (line, record) = match &mut self.entries {
             Entries::Lines(lines) => {
                 let Some(line) = lines.next().transpose()? else { return Ok(None) };
-                let record: Result<PairRecord, BadLine> = line
-                    .text
-                    .and_then(|text| serde_json::from_str(&text).map_err(|error| BadLine::json(&error)));
+                let record: Result<PairRecord, BadLine> = line.text.and_then(|text| BadLine::parse(&text));
                 let bad = |problem| DataError::Line { path: self.path.clone(), line: line.number, problem };
                 (line.number, record.map_err(bad)?)
             }

@@ -1,6 +1,6 @@
 //! Queries from files.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{BadLine, DataError};
 use crate::lines::LineReader;
+use crate::query_report::{FileReport, QueryReport, counts};
 use crate::tldr;
 
 /// What a person asks: x.
@@ -43,66 +44,6 @@ pub enum OnBadLine {
     Stop,
     /// Leave it out, and count it by reason.
     Skip,
-}
-
-/// What was read from one file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileReport {
-    /// The file.
-    pub path: PathBuf,
-    /// SHA-256 of its bytes on disk, in hexadecimal.
-    pub sha256: String,
-    /// Its lines, blank ones at the end left out; its entries in the TL;DR format.
-    pub lines: usize,
-    /// Queries taken from it.
-    pub queries: usize,
-    /// Lines whose query was there before, in this file or an earlier one.
-    pub duplicates: usize,
-    /// Lines left out, by reason ([`BadLine::name`]).
-    pub skipped: BTreeMap<String, usize>,
-}
-
-/// What was read from all files.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QueryReport {
-    /// One report per file, in the order of reading.
-    pub files: Vec<FileReport>,
-}
-
-impl QueryReport {
-    /// Queries taken.
-    pub fn queries(&self) -> usize {
-        self.files.iter().map(|file| file.queries).sum()
-    }
-
-    /// Repeated queries dropped.
-    pub fn duplicates(&self) -> usize {
-        self.files.iter().map(|file| file.duplicates).sum()
-    }
-
-    /// Lines left out because they gave no query.
-    pub fn skipped(&self) -> usize {
-        self.files.iter().flat_map(|file| file.skipped.values()).sum()
-    }
-}
-
-impl std::fmt::Display for QueryReport {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} queries, {} duplicates dropped", self.queries(), self.duplicates())?;
-        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-        for (reason, count) in self.files.iter().flat_map(|file| &file.skipped) {
-            *reasons.entry(reason).or_default() += count;
-        }
-        if !reasons.is_empty() {
-            write!(f, ", {} lines skipped ({})", self.skipped(), counts(&reasons))?;
-        }
-        Ok(())
-    }
-}
-
-fn counts<K: AsRef<str>>(counts: &BTreeMap<K, usize>) -> String {
-    let parts: Vec<_> = counts.iter().map(|(reason, count)| format!("{} {count}", reason.as_ref())).collect();
-    parts.join(", ")
 }
 
 /// Queries, and what was seen on the way to them.
@@ -375,12 +316,12 @@ enum PlainId {
 fn parse(format: QueryFormat, line: &str) -> Result<Parsed, BadLine> {
     match format {
         QueryFormat::HhRlhf => {
-            let line: HhRlhfLine = serde_json::from_str(line).map_err(|error| BadLine::json(&error))?;
+            let line: HhRlhfLine = BadLine::parse(line)?;
             let dialogue = line.chosen.ok_or(BadLine::NoField("chosen"))?;
             Ok((None, first_human_turn(&dialogue).ok_or(BadLine::NoHumanTurn)?.to_owned()))
         }
         QueryFormat::Jsonl | QueryFormat::Tldr => {
-            let line: PlainLine = serde_json::from_str(line).map_err(|error| BadLine::json(&error))?;
+            let line: PlainLine = BadLine::parse(line)?;
             let text = line.query.or(line.prompt).ok_or(BadLine::NoField("\"query\" or \"prompt\""))?;
             let id = line.id.map(|id| match id {
                 PlainId::Text(text) => text,

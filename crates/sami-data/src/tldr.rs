@@ -1,9 +1,9 @@
 //! The paper's files of TL;DR posts and summaries.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use crate::error::DataError;
 use crate::lines::read_whole;
@@ -21,11 +21,13 @@ pub struct TldrRecord {
     pub response: Option<String>,
 }
 
+type Column = BTreeMap<String, String>;
+
 #[derive(Deserialize)]
 struct Columns {
-    question: Map<String, Value>,
-    constitution: Option<Map<String, Value>>,
-    response: Option<Map<String, Value>>,
+    question: Column,
+    constitution: Option<Column>,
+    response: Option<Column>,
 }
 
 /// Reads `{"constitution": {"0": …}, "question": {"0": "POST: …"}, "response": {"0": …}}`, entries in the order of their
@@ -34,7 +36,7 @@ struct Columns {
 /// # Errors
 ///
 /// [`DataError::Io`]; [`DataError::Json`]; [`DataError::Columns`] for a post without a summary or constitution, or one of
-/// them without a post, in a file that has such a column; an entry that is no text counts as missing.
+/// them without a post, in a file that has such a column.
 pub fn read_tldr(path: &Path) -> Result<Vec<TldrRecord>, DataError> {
     parse(path, &read_whole(path)?)
 }
@@ -48,29 +50,26 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<TldrRecord>, DataEr
         absent,
     };
     for (name, column) in [("constitution", &columns.constitution), ("response", &columns.response)] {
-        if let Some(key) = column.iter().flat_map(Map::keys).find(|key| !columns.question.contains_key(*key))
+        if let Some(key) =
+            column.iter().flat_map(Column::keys).find(|key| !columns.question.contains_key(*key))
         {
             return Err(missing(key, name, "question"));
         }
     }
-    let cell = |column: &Option<Map<String, Value>>, key: &str, name| match column {
+    let cell = |column: &Option<Column>, key: &str, name| match column {
         None => Ok(None),
-        Some(column) => match column.get(key).and_then(Value::as_str) {
-            Some(text) => Ok(Some(text.to_owned())),
-            None => Err(missing(key, "question", name)),
-        },
+        Some(column) => column.get(key).cloned().map(Some).ok_or_else(|| missing(key, "question", name)),
     };
     let mut records = Vec::with_capacity(columns.question.len());
-    for (key, value) in &columns.question {
-        let post = value.as_str().ok_or_else(|| missing(key, "question", "text"))?;
+    for (key, post) in &columns.question {
         records.push(TldrRecord {
             id: key.clone(),
-            post: post.strip_prefix("POST:").unwrap_or(post).trim().to_owned(),
+            post: post.strip_prefix("POST:").unwrap_or(post.as_str()).trim().to_owned(),
             constitution: cell(&columns.constitution, key, "constitution")?,
             response: cell(&columns.response, key, "response")?,
         });
     }
-    // JSON maps come sorted as text here: 10 before 2.
+    // Sorted as text so far: 10 before 2.
     records.sort_by_key(|record| (record.id.parse::<u64>().unwrap_or(u64::MAX), record.id.clone()));
     Ok(records)
 }
