@@ -1,0 +1,20 @@
+//! Standard output and standard error, neither of which can fail a command: a closed pipe ends the reader, not the work.
+
+use std::fmt::Display;
+use std::io::Write;
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// A message for a person, on standard error.
+pub(crate) fn say(message: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{message}");
+}
+
+/// The command's result on standard output: JSON, or as text.
+pub(crate) fn result<T: Serialize>(value: &T, text: &dyn Display, json: bool) -> Result<(), Failure> {
+    let line = if json { serde_json::to_string(value).map_err(Failure::Result)? } else { text.to_string() };
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! Progress: bars on a terminal, plain lines elsewhere; both on standard error.
+
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use sami_driver::{Event, Observer, Stage};
+
+use crate::output::say;
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// The first Ctrl-C (or SIGTERM) lets the step in progress finish; the second ends the process.
+pub(crate) fn listen_for_interrupts() {
+    let listening = ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        say("finishing the work in progress; interrupt again to end at once");
+    });
+    if let Err(error) = listening {
+        say(&format!("warning: interrupts end the process at once ({error})"));
+    }
+}
+
+pub(crate) fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// Plain lines come at most this often while a stage goes on.
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// Shows what a run does.
+pub(crate) struct Progress {
+    terminal: bool,
+    bar: Option<ProgressBar>,
+    last_line: Instant,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self { terminal: std::io::stderr().is_terminal(), bar: None, last_line: Instant::now() }
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| say(text)),
+            None => say(text),
+        }
+    }
+
+    /// A stage of `total` units begins, `done` of them finished earlier.
+    pub(crate) fn begin(&mut self, stage: &str, done: usize, total: usize) {
+        self.end();
+        if self.terminal {
+            let style = ProgressStyle::with_template(
+                "  {prefix:<9} {bar:30} {pos}/{len}  {elapsed_precise}  left {eta_precise}  {msg}",
+            );
+            let bar = ProgressBar::new(total as u64).with_position(done as u64).with_prefix(stage.to_owned());
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.enable_steady_tick(Duration::from_millis(200));
+            self.bar = Some(bar);
+        } else {
+            say(&format!("  {stage}: {done} of {total}"));
+        }
+        self.last_line = Instant::now();
+    }
+
+    /// `done` of `total` units are finished.
+    pub(crate) fn advance(&mut self, stage: &str, done: usize, total: usize) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(done as u64);
+        } else if done == total || self.last_line.elapsed() >= PLAIN_EVERY {
+            say(&format!("  {stage}: {done} of {total}"));
+            self.last_line = Instant::now();
+        }
+    }
+
+    /// The stage is over.
+    pub(crate) fn end(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::IterationBegun { iteration: 0, .. } => {
+                self.end();
+                self.line("base model");
+            }
+            Event::IterationBegun { iteration, iterations } => {
+                self.end();
+                self.line(&format!("iteration {iteration} of {iterations}"));
+            }
+            Event::StageBegun { stage, done, total } => self.begin(&stage.to_string(), done, total),
+            Event::Progress { stage, done, total } => {
+                self.advance(&stage.to_string(), done, total);
+                if stage != Stage::Train && done == total {
+                    self.end();
+                }
+            }
+            Event::Generated(report) => {
+                let rejected: Vec<_> = report.rejected.iter().map(|(why, n)| format!("{why} {n}")).collect();
+                let rejected =
+                    if rejected.is_empty() { String::new() } else { format!(" (rejected: {})", rejected.join(", ")) };
+                self.line(&format!("  {} pairs kept of {} sampled{rejected}", report.kept, report.sampled));
+            }
+            Event::Step(step) => self.line(&format!(
+                "  step {:>3}  loss {:.4}  MI over constitutions {:+.4} nats  accuracy {:.3}/{:.3}  gradient {:.3}  {:.1} s",
+                step.step, step.loss, step.mi.constitutions, step.accuracy_row, step.accuracy_col, step.grad_norm,
+                step.seconds
+            )),
+            Event::Evaluated { iteration, summary } => {
+                self.end();
+                self.line(&format!("evaluation of π_{iteration}\n{summary}"));
+            }
+            Event::IterationFinished { checkpoint, .. } => {
+                self.end();
+                self.line(&format!("  checkpoint {}", checkpoint.display()));
+            }
+            _ => {}
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        interrupted()
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
