@@ -126,10 +126,8 @@ pub enum Error {
         /// The row of the per-token array.
         response: usize,
     },
-    /// A counted token whose log-probability is NaN or infinite.
-    #[error(
-        "{what} of response {response} at token {token} is {value}; counted tokens need finite log-probabilities"
-    )]
+    /// A counted token without a usable log-probability.
+    #[error("{what} of response {response} at token {token} is {value}; {needs}")]
     Token {
         /// `per_token_logps` or `reference_logps`.
         what: &'static str,
@@ -139,6 +137,16 @@ pub enum Error {
         token: usize,
         /// The value found.
         value: f64,
+        /// What a counted token needs.
+        needs: &'static str,
+    },
+    /// One constitution's per-token log-probabilities are at fault.
+    #[error("constitution {row}: {source}")]
+    InConstitution {
+        /// The constitution.
+        row: usize,
+        /// What is wrong.
+        source: Box<Error>,
     },
 }
 
@@ -146,5 +154,10 @@ impl Error {
     /// The same error, with the position of its matrix in a batch.
     pub(crate) fn in_batch(self, index: usize) -> Self {
         Self::InBatch { index, source: Box::new(self) }
+    }
+
+    /// The same error, with the constitution it belongs to.
+    pub(crate) fn in_constitution(self, row: usize) -> Self {
+        Self::InConstitution { row, source: Box::new(self) }
     }
 }

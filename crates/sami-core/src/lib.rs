@@ -11,6 +11,7 @@ mod element;
 mod error;
 mod information;
 mod kernel;
+mod kl;
 mod objective;
 mod par;
 mod reduction;
@@ -24,6 +25,7 @@ pub use error::Error;
 pub use information::{
     MutualInformation, MutualInformationBits, mutual_information, mutual_information_with_targets,
 };
+pub use kl::{KlEstimator, KlPenalty, kl_penalty};
 pub use ndarray;
 pub use objective::{LossAndGrad, Objective, ObjectiveBuilder, Side, TermWeights};
 pub use reduction::Reduction;

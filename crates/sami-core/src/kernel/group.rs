@@ -50,9 +50,9 @@ impl<F: Element> Group<F> {
     #[inline(always)]
     pub(super) fn load<L: Lanes<E = F>>(&mut self, lanes: L, c: usize, logps: &[F]) {
         let (n, w) = (c * c, lanes.width());
-        for k in 0..n {
-            for (to, matrix) in self.logps[k * w..(k + 1) * w].iter_mut().zip(logps.chunks_exact(n)) {
-                *to = matrix[k];
+        for (lane, matrix) in (0..w).zip(logps.chunks_exact(n)) {
+            for (k, &value) in matrix.iter().enumerate() {
+                self.logps[k * w + lane] = value;
             }
         }
     }
@@ -61,9 +61,9 @@ impl<F: Element> Group<F> {
     #[inline(always)]
     pub(super) fn unload<L: Lanes<E = F>>(&self, lanes: L, c: usize, grads: &mut [F]) {
         let (n, w) = (c * c, lanes.width());
-        for k in 0..n {
-            for (from, grad) in self.out[k * w..(k + 1) * w].iter().zip(grads.chunks_exact_mut(n)) {
-                grad[k] = *from;
+        for (lane, grad) in (0..w).zip(grads.chunks_exact_mut(n)) {
+            for (k, g) in grad.iter_mut().enumerate() {
+                *g = self.out[k * w + lane];
             }
         }
     }
@@ -105,11 +105,11 @@ impl<F: Element> Group<F> {
             Found { rows: [F::default(); WIDEST], cols: [F::default(); WIDEST], fit: [false; WIDEST] };
         self.fit(lanes, c, &mut found.fit);
         if joint {
-            let logs = lanes.add(log_product(lanes, rows), log_product(lanes, cols));
+            let logs = log_product(lanes, rows.chunks_exact(w).chain(cols.chunks_exact(w)));
             lanes.store(lanes.add(logs, lanes.add(slack, slack)), &mut found.rows);
         } else {
-            lanes.store(lanes.add(log_product(lanes, rows), slack), &mut found.rows);
-            lanes.store(lanes.add(log_product(lanes, cols), slack), &mut found.cols);
+            lanes.store(lanes.add(log_product(lanes, rows.chunks_exact(w)), slack), &mut found.rows);
+            lanes.store(lanes.add(log_product(lanes, cols.chunks_exact(w)), slack), &mut found.cols);
         }
         found
     }
@@ -222,18 +222,18 @@ impl<F: Element> Group<F> {
     }
 }
 
-/// Σ ln over the vectors of `sums`, lane by lane, with one logarithm for as many as multiply without leaving the
-/// type's range.
+/// Σ ln over vectors of sums, lane by lane, with one logarithm for as many as multiply without leaving the type's range.
 #[inline(always)]
-fn log_product<L: Lanes>(lanes: L, sums: &[L::E]) -> L::V {
-    let w = lanes.width();
-    let mut total = lanes.splat(L::E::default());
-    for part in sums.chunks(L::LANE_LOG_GROUP * w) {
-        let mut product = lanes.load(part);
-        for sum in part.chunks_exact(w).skip(1) {
-            product = lanes.mul(product, lanes.load(sum));
+fn log_product<'a, L: Lanes>(lanes: L, sums: impl Iterator<Item = &'a [L::E]>) -> L::V {
+    let one = lanes.splat(L::E::from_f64(1.0));
+    let (mut product, mut in_product, mut total) = (one, 0, lanes.splat(L::E::default()));
+    for sum in sums {
+        if in_product == L::LANE_LOG_GROUP {
+            total = lanes.add(total, lanes.ln(product));
+            (product, in_product) = (one, 0);
         }
-        total = lanes.add(total, lanes.ln(product));
+        product = lanes.mul(product, lanes.load(sum));
+        in_product += 1;
     }
-    total
+    lanes.add(total, lanes.ln(product))
 }
