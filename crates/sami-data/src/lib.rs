@@ -7,7 +7,7 @@
 //! | `pairs.jsonl`, or the paper's JSON | [`PairRecord`]s: [`read_pairs`], or one at a time by [`PairReader`] |
 //! | a run's directory | its files as types: [`RunDir`] |
 //!
-//! Every reader streams: its memory is bounded by the longest line (and, for queries, 16 bytes per distinct text). Every
+//! Every reader streams: its memory is bounded by the longest line (and, for queries, about 70 bytes per distinct one). Every
 //! error names the file and the line. Files that must be whole or absent are written by [`atomic_write`]; files that grow
 //! are written by [`JsonlAppender`], which survives being killed in the middle of a line.
 

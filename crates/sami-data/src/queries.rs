@@ -69,15 +69,16 @@ pub fn read_queries<P: AsRef<Path>>(
     QueryReader::open(files, format, on_bad_line)?.read_all()
 }
 
-/// Reads queries one at a time. Holds 16 bytes per distinct query, to drop duplicates, and its id.
+/// Reads queries one at a time. Holds two digests per distinct query, to drop duplicates and to refuse repeated ids: about 70
+/// bytes each.
 #[derive(Debug)]
 pub struct QueryReader {
     inputs: std::vec::IntoIter<Input>,
     format: QueryFormat,
     on_bad_line: OnBadLine,
     current: Option<Current>,
-    texts: HashSet<[u8; 16]>,
-    ids: HashSet<String>,
+    texts: HashSet<Digest16>,
+    ids: HashSet<Digest16>,
     report: QueryReport,
     failed: bool,
 }
@@ -100,6 +101,15 @@ struct Current {
 enum Entries {
     Lines(Box<LineReader>),
     Posts { posts: std::vec::IntoIter<(String, String)>, sha256: String },
+}
+
+/// Half a SHA-256: enough to tell texts apart, and less to hold than the texts.
+type Digest16 = [u8; 16];
+
+fn digest(text: &str) -> Digest16 {
+    let mut half = [0; 16];
+    half.iter_mut().zip(Sha256::digest(text.as_bytes())).for_each(|(byte, whole)| *byte = whole);
+    half
 }
 
 /// An id of its own, if it has one, and the text.
@@ -229,13 +239,12 @@ impl QueryReader {
         if text.is_empty() {
             return Err(BadLine::Empty);
         }
-        let mut key = [0; 16];
-        key.iter_mut().zip(Sha256::digest(text.as_bytes())).for_each(|(byte, digest)| *byte = digest);
+        let key = digest(&text);
         if self.texts.contains(&key) {
             return Ok(None);
         }
         let id = id.unwrap_or_else(|| format!("{label}:{number}"));
-        if !self.ids.insert(id.clone()) {
+        if !self.ids.insert(digest(&id)) {
             return Err(BadLine::RepeatedId(id));
         }
         self.texts.insert(key);
