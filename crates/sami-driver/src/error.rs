@@ -195,7 +195,7 @@ pub enum DriverError {
     /// So many sets were rejected that the queries ran out.
     #[error(
         "the queries ran out: of {sampled} sampled sets {kept} were kept, and {wanted} are needed; rejected were {reasons}. \
-         add data, or loosen the task's [responses]"
+         Add data, or loosen the task's [responses]"
     )]
     QueriesExhausted {
         /// Sampled sets.

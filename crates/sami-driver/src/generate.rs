@@ -146,18 +146,21 @@ fn next_chunk<'a>(
     }
     let left = &job.order[report.sampled..];
     if let (true, Wanted::Kept(wanted)) = (left.is_empty(), job.wanted) {
-        let reasons: Vec<_> =
-            report.rejected.iter().map(|(reason, count)| format!("{reason}: {count}")).collect();
-        let reasons = if reasons.is_empty() { "none".to_owned() } else { reasons.join(", ") };
+        let reasons = report.rejected.to_string();
         let (sampled, kept) = (report.sampled, report.kept);
         return Err(DriverError::QueriesExhausted { sampled, kept, wanted, reasons });
     }
     Ok(Some(&left[..missing.min(job.chunk.max(1)).min(left.len())]))
 }
 
-/// Whether the pairs file holds all that is wanted, so that no model is needed.
+/// Whether the pairs file holds all that is wanted, so that no model is needed. If so, a torn last line is cut off.
 pub(crate) fn is_generated(job: &GenerateJob<'_>) -> Result<bool, DriverError> {
-    Ok(next_chunk(job, &committed(job)?)?.is_none())
+    let report = committed(job)?;
+    let finished = next_chunk(job, &report)?.is_none();
+    if finished {
+        JsonlAppender::open_at(&job.out, report.sampled)?;
+    }
+    Ok(finished)
 }
 
 /// The whole chunks that the pairs file holds already.

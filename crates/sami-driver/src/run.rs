@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sami_constitution::{ConstitutionSpace, Task};
 use sami_data::{JsonlAppender, PairRecord, Queries, Query, RunDir, RunLock, RunStage};
-use sami_policy::{PolicyProvider, SamplingParams, Start, TrainablePolicy};
+use sami_policy::{ContrastSet, PolicyProvider, SamplingParams, Start, TrainablePolicy};
 
 use crate::batches::{Batches, Order};
 use crate::error::{Doing, DriverError, PolicyError};
@@ -15,7 +15,7 @@ use crate::files::{remove_dir, whole_lines};
 use crate::generate::{GenerateJob, Wanted, generate, is_generated};
 use crate::plan::QueryPlan;
 use crate::recipe::{StartFrom, ValidRecipe};
-use crate::score::{ScoreSummary, SetScore, score};
+use crate::score::{ScoreSummary, SetScore, score, summarize};
 use crate::setup::{
     claim, load_principles, load_queries, load_task, refuse_foreign, write_constitutions, write_json,
 };
@@ -136,13 +136,18 @@ impl<P: PolicyProvider> Driver<P> {
             if !self.plan.evaluation().is_empty() {
                 report.evaluations.push(self.evaluate(iteration, observer)?);
             }
-            if let (Some(checkpoint), false) = (&checkpoint, evaluated) {
-                let pairs = self.run.iteration(iteration).pairs();
-                let finished = Finished { iteration, iterations, checkpoint, pairs: &pairs, run: &self.run };
-                hook(finished).map_err(|source| DriverError::Hook { iteration, source })?;
+            if !evaluated {
+                if let Some(checkpoint) = &checkpoint {
+                    let pairs = self.run.iteration(iteration).pairs();
+                    let finished =
+                        Finished { iteration, iterations, checkpoint, pairs: &pairs, run: &self.run };
+                    hook(finished).map_err(|source| DriverError::Hook { iteration, source })?;
+                }
                 state.finish(iteration, RunStage::Evaluate);
                 self.run.write_state(&state)?;
-                observer.event(Event::IterationFinished { iteration, iterations, checkpoint });
+                if let Some(checkpoint) = &checkpoint {
+                    observer.event(Event::IterationFinished { iteration, iterations, checkpoint });
+                }
             }
             report.checkpoints.extend(checkpoint);
         }
@@ -245,6 +250,29 @@ impl<P: PolicyProvider> Driver<P> {
         remove_dir(&state)
     }
 
+    /// Scores sets with a model, or those that an earlier process left. Whole chunks are kept: a model's numbers may depend
+    /// on what it computes together.
+    fn score(
+        &self,
+        sets: &[ContrastSet],
+        out: &Path,
+        checkpoint: Option<&Path>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), DriverError> {
+        let (total, chunk) = (sets.len(), self.recipe.sampling.chunk);
+        let lines = whole_lines::<SetScore>(out)?.take_while(Result::is_ok).count();
+        let done = if lines >= total { total } else { lines - lines % chunk };
+        let mut lines = JsonlAppender::open_at(out, done)?;
+        if done < total {
+            let start = checkpoint.map_or(Start::Base, Start::Checkpoint);
+            let mut policy = self.provider.policy(start).map_err(|e| Doing::Open.failed(e))?;
+            let left = sets[done..].iter().cloned().map(Ok);
+            score(&mut policy, left, total - done, chunk, &mut |one| Ok(lines.append(one)?), observer)?;
+            lines.sync()?;
+        }
+        Ok(())
+    }
+
     /// Lets π_η answer the held-out queries, and scores its answers with itself.
     fn evaluate(&self, iteration: usize, observer: &mut dyn Observer) -> Result<ScoreSummary, DriverError> {
         let dir = self.run.eval().join(format!("iteration-{iteration}"));
@@ -265,14 +293,10 @@ impl<P: PolicyProvider> Driver<P> {
                 };
                 self.sample(&job, checkpoint.as_deref(), observer)?;
                 let sets = read_sets(&job.out)?;
-                let start = checkpoint.as_deref().map_or(Start::Base, Start::Checkpoint);
-                let mut policy = self.provider.policy(start).map_err(|e| Doing::Open.failed(e))?;
-                let mut lines = JsonlAppender::open_at(&dir.join("scores.jsonl"), 0)?;
-                let (total, chunk) = (sets.len(), self.recipe.sampling.chunk);
-                let mut sink = |one: &SetScore| Ok(lines.append(one)?);
-                let summary =
-                    score(&mut policy, sets.into_iter().map(Ok), total, chunk, &mut sink, observer)?;
-                lines.sync()?;
+                let scores = dir.join("scores.jsonl");
+                self.score(&sets, &scores, checkpoint.as_deref(), observer)?;
+                // From the file, so that it is the same however often scoring was interrupted.
+                let summary = summarize(&scores, &sets)?;
                 write_json(&path, &summary)?;
                 summary
             }

@@ -1,10 +1,11 @@
 //! Contrast matrices of given pairs, and the mutual information in them.
 
 use std::fmt;
+use std::path::Path;
 
 use ndarray::Array2;
 use sami_core::{
-    Diagnostics, Estimate, MiAccumulator, MiEstimate, MutualInformation, Objective, diagnostics_with_targets,
+    Estimate, MiAccumulator, MiEstimate, MutualInformation, Objective, diagnostics_with_targets,
     mutual_information_with_targets,
 };
 use sami_data::MiFigures;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Doing, DriverError};
 use crate::events::{Event, Observer, Stage};
+use crate::files::whole_lines;
 
 /// One query's contrast: one line of a score file. Matrices are [constitution][response], in nats.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,28 +75,28 @@ impl fmt::Display for ScoreSummary {
     }
 }
 
-/// One set's line, and what the summary needs beside it.
-fn set_score(
-    set: &ContrastSet,
-    logps: &SetLogps,
-) -> Result<(SetScore, MutualInformation, Diagnostics), sami_core::Error> {
+/// One set's line.
+fn set_score(set: &ContrastSet, logps: &SetLogps) -> Result<SetScore, sami_core::Error> {
     let objective = Objective::default();
     let (targets, mean) = (set.targets(), logps.reduce(objective.reduction()));
     let mi = mutual_information_with_targets(logps.sum_logps.view(), &targets)?;
-    let seen = diagnostics_with_targets(mean.view(), &targets)?;
-    let score = SetScore {
+    Ok(SetScore {
         id: set.id().to_owned(),
         loss: objective.loss_with_targets(mean.view(), &targets)?,
         mean: rows(&mean),
         sum: rows(&logps.sum_logps),
         tokens: rows(&logps.tokens),
         mi: MiFigures { constitutions: mi.constitutions, responses: mi.responses, two_sided: mi.two_sided },
-    };
-    Ok((score, mi, seen))
+    })
 }
 
 fn rows<T: Clone>(matrix: &Array2<T>) -> Vec<Vec<T>> {
     matrix.outer_iter().map(|row| row.to_vec()).collect()
+}
+
+fn matrix(rows: &[Vec<f64>]) -> Array2<f64> {
+    let columns = rows.iter().map(Vec::len).min().unwrap_or(0);
+    Array2::from_shape_fn((rows.len(), columns), |(row, column)| rows[row][column])
 }
 
 /// Mean and standard error of equally weighted values.
@@ -117,15 +119,19 @@ struct Totals {
 }
 
 impl Totals {
-    fn add(&mut self, set: &ContrastSet, logps: &SetLogps) -> Result<SetScore, sami_core::Error> {
-        let (score, mi, seen) = set_score(set, logps)?;
+    fn add(&mut self, targets: &[usize], score: &SetScore) -> Result<(), sami_core::Error> {
+        let mean = matrix(&score.mean);
+        let seen = diagnostics_with_targets(mean.view(), targets)?;
         self.loss.push(score.loss);
-        self.mi.push(&mi);
+        let MiFigures { constitutions, responses, two_sided } = score.mi;
+        let cap = (score.sum.len() as f64).ln();
+        self.mi.push(&MutualInformation { constitutions, responses, two_sided, cap });
         self.accuracy_row += seen.accuracy_row;
         self.accuracy_col += seen.accuracy_col;
-        self.tokens += set.targets().iter().enumerate().map(|(r, &c)| logps.tokens[[c, r]]).sum::<usize>();
-        self.responses += set.responses().len();
-        Ok(score)
+        let own = |(r, &c): (usize, &usize)| score.tokens.get(c).and_then(|row| row.get(r));
+        self.tokens += targets.iter().enumerate().filter_map(own).sum::<usize>();
+        self.responses += targets.len();
+        Ok(())
     }
 
     fn finish(self) -> Option<ScoreSummary> {
@@ -163,10 +169,12 @@ pub fn score<P: ContrastPolicy>(
         let batch = sets.by_ref().take(chunk.max(1)).collect::<Result<Vec<_>, _>>()?;
         let logps = policy.score(&batch).map_err(|e| Doing::Score.failed(e))?;
         for (set, logps) in batch.iter().zip(&logps) {
-            let score = totals.add(set, logps).map_err(|source| DriverError::Objective {
+            let refused = |source: sami_core::Error| DriverError::Objective {
                 id: set.id().to_owned(),
                 source: source.into(),
-            })?;
+            };
+            let score = set_score(set, logps).map_err(refused)?;
+            totals.add(&set.targets(), &score).map_err(refused)?;
             sink(&score)?;
         }
         let done = totals.loss.len();
@@ -174,6 +182,26 @@ pub fn score<P: ContrastPolicy>(
         if sets.peek().is_some() && observer.cancelled() {
             return Err(DriverError::Cancelled { stage, done, total });
         }
+    }
+    totals.finish().ok_or(DriverError::NothingToScore)
+}
+
+/// The summary of lines that were written earlier, for the sets that they belong to.
+///
+/// # Errors
+///
+/// Unreadable lines, lines of other sets, and [`DriverError::NothingToScore`].
+pub(crate) fn summarize(path: &Path, sets: &[ContrastSet]) -> Result<ScoreSummary, DriverError> {
+    let mut totals = Totals::default();
+    for (index, (line, set)) in whole_lines::<SetScore>(path)?.zip(sets).enumerate() {
+        let line = line?;
+        if line.id != set.id() {
+            let (path, expected) = (path.to_owned(), set.id().to_owned());
+            return Err(DriverError::ForeignPair { path, line: index + 1, found: line.id, expected });
+        }
+        totals
+            .add(&set.targets(), &line)
+            .map_err(|source| DriverError::Objective { id: line.id.clone(), source: source.into() })?;
     }
     totals.finish().ok_or(DriverError::NothingToScore)
 }

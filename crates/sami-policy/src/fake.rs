@@ -14,7 +14,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ndarray::{Array1, Array2, ArrayView1, Axis};
+use ndarray::Array2;
 use thiserror::Error;
 
 use crate::{
@@ -53,6 +53,10 @@ const VOCABULARY: usize = WORDS.len() + 1;
 const EOS: usize = 0;
 const BUCKETS: usize = 64;
 const ROWS: usize = VOCABULARY + BUCKETS;
+
+/// One number per word.
+type Logits = [f64; VOCABULARY];
+
 const WEIGHTS_FILE: &str = "fake-policy.bin";
 const STATE_FILE: &str = "fake-state.bin";
 const MAGIC: &[u8; 8] = b"samifake";
@@ -173,20 +177,31 @@ impl FakePolicy {
         &self.grad
     }
 
-    fn prompt_logits(&self, features: &[(usize, f64)]) -> Array1<f64> {
-        let mut logits = Array1::zeros(VOCABULARY);
+    fn row(&self, row: usize) -> &[f64] {
+        let first = row * VOCABULARY;
+        self.weights.as_slice().map_or(&[], |weights| &weights[first..first + VOCABULARY])
+    }
+
+    fn prompt_logits(&self, features: &[(usize, f64)]) -> Logits {
+        let mut logits = [0.0; VOCABULARY];
         for &(row, value) in features {
-            logits.scaled_add(value, &self.weights.row(row));
+            for (logit, weight) in logits.iter_mut().zip(self.row(row)) {
+                *logit += value * weight;
+            }
         }
         logits
     }
 
     /// log softmax of the next word.
-    fn log_softmax(&self, previous: usize, prompt: &Array1<f64>) -> Array1<f64> {
-        let logits = prompt + &self.weights.row(previous);
-        let max = logits.fold(f64::NEG_INFINITY, |a, &b| a.max(b));
+    fn log_softmax(&self, previous: usize, prompt: &Logits) -> Logits {
+        let mut logits = *prompt;
+        let mut max = f64::NEG_INFINITY;
+        for (logit, weight) in logits.iter_mut().zip(self.row(previous)) {
+            *logit += weight;
+            max = max.max(*logit);
+        }
         let norm = max + logits.iter().map(|logit| (logit - max).exp()).sum::<f64>().ln();
-        logits - norm
+        logits.map(|logit| logit - norm)
     }
 
     fn response_logp(&self, features: &[(usize, f64)], tokens: &[usize]) -> f64 {
@@ -204,14 +219,19 @@ impl FakePolicy {
     fn accumulate(&mut self, features: &[(usize, f64)], tokens: &[usize], scale: f64) {
         let prompt = self.prompt_logits(features);
         let mut previous = EOS;
+        // The prompt's rows see every token alike, so their part is added up first.
+        let mut total = [0.0; VOCABULARY];
         for &token in tokens {
-            let mut delta = self.log_softmax(previous, &prompt).mapv(|logp| -logp.exp() * scale);
+            let mut delta = self.log_softmax(previous, &prompt).map(|logp| -logp.exp() * scale);
             delta[token] += scale;
-            self.grad.row_mut(previous).scaled_add(1.0, &delta);
-            for &(row, value) in features {
-                self.grad.row_mut(row).scaled_add(value, &delta);
+            add(&mut self.grad, previous, 1.0, &delta);
+            for (sum, delta) in total.iter_mut().zip(delta) {
+                *sum += delta;
             }
             previous = token;
+        }
+        for &(row, value) in features {
+            add(&mut self.grad, row, value, &total);
         }
     }
 
@@ -233,7 +253,7 @@ impl FakePolicy {
         let mut finish = FinishReason::Length;
         while ids.len() < params.max_new_tokens {
             let logp = self.log_softmax(previous, &prompt);
-            let token = choose(logp.view(), params, stream.uniform());
+            let token = choose(&logp, params, stream.uniform());
             ids.push(token as u32);
             logps.push(logp[token] as f32);
             if token == EOS {
@@ -313,10 +333,14 @@ impl TrainablePolicy for FakePolicy {
                 update
             }
         };
-        let before = self.weights.clone();
-        self.weights += &update;
-        let changed = before.iter().zip(&self.weights).filter(|(a, b)| a != b).count();
-        let kept = norm(&(&self.weights - &before));
+        let (mut changed, mut kept) = (0, 0.0);
+        for (weight, step) in self.weights.iter_mut().zip(&update) {
+            let before = *weight;
+            *weight += step;
+            changed += usize::from(*weight != before);
+            kept += (*weight - before).powi(2);
+        }
+        let kept = kept.sqrt();
         let report = UpdateReport {
             grad_norm: norm(&self.grad),
             update_norm: norm(&update),
@@ -443,7 +467,7 @@ fn tokenize_responses(set: &ContrastSet) -> Result<Vec<Vec<usize>>, FakeError> {
 }
 
 /// Inverse-CDF choice among the tokens that top-k and top-p leave; temperature 0 takes the likeliest.
-fn choose(logp: ArrayView1<'_, f64>, params: &SamplingParams, uniform: f64) -> usize {
+fn choose(logp: &Logits, params: &SamplingParams, uniform: f64) -> usize {
     let mut order: Vec<usize> = (0..logp.len()).collect();
     order.sort_by(|&a, &b| logp[b].total_cmp(&logp[a]));
     let likeliest = order[0];
@@ -468,7 +492,14 @@ fn choose(logp: ArrayView1<'_, f64>, params: &SamplingParams, uniform: f64) -> u
 }
 
 fn norm(table: &Array2<f64>) -> f64 {
-    table.map_axis(Axis(1), |row| row.dot(&row)).sum().sqrt()
+    table.iter().map(|value| value * value).sum::<f64>().sqrt()
+}
+
+fn add(table: &mut Array2<f64>, row: usize, scale: f64, values: &Logits) {
+    let Some(table) = table.as_slice_mut() else { return };
+    for (entry, value) in table[row * VOCABULARY..].iter_mut().zip(values) {
+        *entry += scale * value;
+    }
 }
 
 fn next_table(values: &mut impl Iterator<Item = f64>) -> Array2<f64> {

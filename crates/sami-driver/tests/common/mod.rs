@@ -23,7 +23,8 @@ const TOPICS: [&str; 8] = ["kettles", "locks", "poems", "taxes", "knots", "wasps
 
 impl World {
     pub fn new(queries: usize) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        // In memory where the system offers that: these tests wait for the disk thousands of times otherwise.
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         FakePolicy::random(1, 0.6, ADAM).save(&dir.path().join("base")).unwrap();
         let lines: String = (0..queries)
             .map(|i| format!("{{\"query\": \"Question {i} about {}?\", \"id\": \"q{i}\"}}\n", TOPICS[i % 8]))
@@ -34,6 +35,12 @@ impl World {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    pub fn run_with(&self, optimizer: FakeOptimizer, recipe: &Recipe, out: &str) -> RunReport {
+        let provider = FakeProvider::new(self.path("base"), optimizer);
+        let driver = Driver::new(recipe.clone().check().unwrap(), &self.path(out), provider).unwrap();
+        driver.run(&mut (), &mut |_| Ok(())).unwrap()
     }
 
     pub fn provider(&self) -> FakeProvider {
@@ -102,6 +109,13 @@ pub fn snapshot(root: &Path) -> BTreeMap<String, Vec<u8>> {
         }
     }
     files
+}
+
+/// Fails with the names of the files that differ.
+pub fn assert_same(got: &BTreeMap<String, Vec<u8>>, expected: &BTreeMap<String, Vec<u8>>, case: &str) {
+    let names: std::collections::BTreeSet<_> = got.keys().chain(expected.keys()).collect();
+    let differing: Vec<_> = names.into_iter().filter(|name| got.get(*name) != expected.get(*name)).collect();
+    assert!(differing.is_empty(), "{case}: {differing:?} differ");
 }
 
 /// Cancels at the `at`-th question (from 0), and counts the questions.
