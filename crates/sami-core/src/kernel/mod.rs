@@ -14,6 +14,8 @@ mod matrix;
 mod rows;
 mod small;
 mod terms;
+#[cfg(test)]
+mod tests;
 
 use crate::Element;
 
