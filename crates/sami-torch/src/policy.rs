@@ -9,7 +9,9 @@ use sami_policy::{
 use tch::{Kind, Tensor, no_grad};
 
 use crate::backward::Gradients;
-use crate::checkpoint::{CheckpointReader, CheckpointWriter, StateReader, Stored, save_tensors};
+use crate::checkpoint::{
+    CheckpointReader, CheckpointWriter, StateReader, Stored, fill_directory, save_tensors,
+};
 use crate::config::ModelConfig;
 use crate::contrast::{Plan, TokenisedSet, contrast_step, score};
 use crate::device::to_tch;
@@ -206,15 +208,15 @@ impl TrainablePolicy for TorchPolicy {
     }
 
     fn save_state(&self, dir: &Path) -> Result<()> {
-        std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
-        let path = dir.join(STATE_FILE);
-        match &self.optimizer {
-            Some(optimizer) => save_tensors(&path, optimizer.save(&self.model.parameters)?, None, &[]),
-            None => Err(Error::Option {
+        let Some(optimizer) = &self.optimizer else {
+            return Err(Error::Option {
                 option: "save_state",
                 reason: "there is no training state before the first optimizer step".into(),
-            }),
-        }
+            });
+        };
+        fill_directory(dir, |dir| {
+            save_tensors(&dir.join(STATE_FILE), optimizer.save(&self.model.parameters)?, None, &[])
+        })
     }
 
     fn load_state(&mut self, dir: &Path) -> Result<()> {

@@ -6,7 +6,7 @@ mod write;
 use thiserror::Error;
 
 pub(crate) use read::{CheckpointReader, Layout, StateReader};
-pub(crate) use write::{CheckpointWriter, Stored, save_tensors};
+pub(crate) use write::{CheckpointWriter, Stored, fill_directory, save_tensors};
 
 /// What is wrong with the weights on disk.
 #[derive(Debug, Error)]

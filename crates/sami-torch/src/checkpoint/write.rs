@@ -40,23 +40,41 @@ impl CheckpointWriter {
         Self { source: source.to_owned(), layout: layout.clone() }
     }
 
-    /// Writes every tensor that `tensor` yields by name, in `dtype`. A directory that has a `config.json` is whole:
-    /// that file is removed first and comes back last.
+    /// Writes every tensor that `tensor` yields by name, in `dtype`. A new directory appears whole or not at all; in one that
+    /// is there already, `config.json` is removed first and comes back last, so a directory that has it is whole.
     pub(crate) fn write(
         &self,
         dir: &Path,
         dtype: Dtype,
         tensor: impl Fn(&str) -> Result<Option<Stored>>,
     ) -> Result<()> {
-        fs::create_dir_all(dir).map_err(Error::io(dir))?;
-        let config_path = dir.join("config.json");
         let config = self.config(dtype)?;
-        match fs::remove_file(&config_path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::Io { path: config_path, source });
+        fill_directory(dir, |dir| {
+            let config_path = dir.join("config.json");
+            match fs::remove_file(&config_path) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::Io { path: config_path, source });
+                }
+                _ => {}
             }
-            _ => {}
-        }
+            self.write_weights(dir, dtype, &tensor)?;
+            for name in COMPANIONS {
+                let from = self.source.join(name);
+                if from.is_file() {
+                    let bytes = fs::read(&from).map_err(Error::io(&from))?;
+                    write_atomically(&dir.join(name), |temp| fs::write(temp, &bytes))?;
+                }
+            }
+            write_json(&config_path, &config)
+        })
+    }
+
+    fn write_weights(
+        &self,
+        dir: &Path,
+        dtype: Dtype,
+        tensor: &impl Fn(&str) -> Result<Option<Stored>>,
+    ) -> Result<()> {
         let (mut weight_map, mut total) = (Map::new(), 0usize);
         for (file, names) in &self.layout.shards {
             let mut tensors = Vec::with_capacity(names.len());
@@ -74,14 +92,7 @@ impl CheckpointWriter {
             let index = json!({"metadata": {"total_size": total}, "weight_map": weight_map});
             write_json(&dir.join("model.safetensors.index.json"), &index)?;
         }
-        for name in COMPANIONS {
-            let from = self.source.join(name);
-            if from.is_file() {
-                let bytes = fs::read(&from).map_err(Error::io(&from))?;
-                write_atomically(&dir.join(name), |temp| fs::write(temp, &bytes))?;
-            }
-        }
-        write_json(&config_path, &config)
+        Ok(())
     }
 
     /// The source's `config.json`, with the dtype that is written now, in the source's own dialect.
@@ -105,6 +116,26 @@ fn write_json(path: &Path, value: &Value) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|source| Error::Json { path: path.to_owned(), source })?;
     write_atomically(path, |temp| fs::write(temp, text + "\n"))
+}
+
+/// Fills a new directory under another name and renames it when it is whole; fills one that is there already in place.
+pub(crate) fn fill_directory(dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if dir.exists() {
+        return fill(dir);
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(Error::io(parent))?;
+    let mut name = dir.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    let partial = parent.join(name);
+    // What a process that was killed left behind.
+    if partial.exists() {
+        fs::remove_dir_all(&partial).map_err(Error::io(&partial))?;
+    }
+    fs::create_dir(&partial).map_err(Error::io(&partial))?;
+    fill(&partial)?;
+    fs::rename(&partial, dir).map_err(Error::io(dir))?;
+    File::open(parent).and_then(|parent| parent.sync_all()).map_err(Error::io(parent))
 }
 
 /// Temporary file beside the target, fsync, rename, fsync of the directory.
