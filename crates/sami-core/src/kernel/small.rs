@@ -52,9 +52,7 @@ impl<F: Element, S: Sink<F>> Small<'_, F, S> {
                 group.gradient(lanes, c, self.weights, self.divisor);
                 group.unload(lanes, c, grads);
             }
-            for lane in 0..count {
-                self.sink.take(first + lane, found.rows[lane].to_f64(), found.cols[lane].to_f64(), c);
-            }
+            self.sink.take_all(first, &found.rows[..count], &found.cols[..count], c);
             if found.fit[..count].contains(&false) {
                 let (c, weights, divisor, fit) = (c, self.weights, self.divisor, found.fit);
                 let sink = &mut self.sink;

@@ -16,11 +16,14 @@ pub(crate) struct Terms {
     pub(crate) cols: f64,
 }
 
-/// Takes what was found for matrix `index`: each term summed over its responses.
+/// Takes what was found: each term summed over the responses.
 pub(crate) trait Sink<F> {
     /// Whether only the sum of the two terms matters. The kernel may then hand over the sum as `rows`, and 0 as `cols`.
     fn joint(&self) -> bool;
+    /// One matrix.
     fn take(&mut self, index: usize, rows: f64, cols: f64, responses: usize);
+    /// Neighbouring matrices from `first` on. What is said of one may be anything if [`Sink::take`] follows for it.
+    fn take_all(&mut self, first: usize, rows: &[F], cols: &[F], responses: usize);
 }
 
 /// Keeps the weighted loss.
@@ -45,6 +48,15 @@ impl<F: Element> Sink<F> for Losses<'_, F> {
         // Both terms are at least 0; only rounding can say otherwise.
         self.losses[index] = F::from_f64((loss / responses as f64).max(0.0));
     }
+
+    #[inline(always)]
+    fn take_all(&mut self, first: usize, rows: &[F], cols: &[F], responses: usize) {
+        let n = responses as f64;
+        let (alpha, beta) = (self.weights.rows / n, self.weights.cols / n);
+        for ((loss, row), col) in self.losses[first..first + rows.len()].iter_mut().zip(rows).zip(cols) {
+            *loss = F::from_f64((alpha * row.to_f64() + beta * col.to_f64()).max(0.0));
+        }
+    }
 }
 
 impl<F: Element> Sink<F> for &mut Terms {
@@ -55,6 +67,12 @@ impl<F: Element> Sink<F> for &mut Terms {
     fn take(&mut self, _: usize, rows: f64, cols: f64, responses: usize) {
         let n = responses as f64;
         (self.rows, self.cols) = ((rows / n).max(0.0), (cols / n).max(0.0));
+    }
+
+    fn take_all(&mut self, first: usize, rows: &[F], cols: &[F], responses: usize) {
+        for (row, col) in rows.iter().zip(cols) {
+            Sink::<F>::take(self, first, row.to_f64(), col.to_f64(), responses);
+        }
     }
 }
 
