@@ -97,6 +97,8 @@ impl Observer for Progress {
                 self.line(&format!("iteration {iteration} of {iterations}"));
             }
             Event::StageBegun { stage, done, total } => self.begin(&stage.to_string(), done, total),
+            // Without a bar, a step's own line says how far training is.
+            Event::Progress { stage: Stage::Train, .. } if self.bar.is_none() => {}
             Event::Progress { stage, done, total } => {
                 self.advance(&stage.to_string(), done, total);
                 if stage != Stage::Train && done == total {
