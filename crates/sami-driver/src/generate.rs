@@ -101,6 +101,8 @@ pub fn generate<S: Sampler>(
     job: &GenerateJob<'_>,
     observer: &mut dyn Observer,
 ) -> Result<GenerateReport, DriverError> {
+    // A draw that is thrown away, for its error if there are too few constitutions, before a file is made.
+    job.space.sample_distinct(job.n_constitutions, &mut stream(job.seed, 0, 0, Purpose::Constitutions))?;
     let filter = ResponseFilter::new(job.task.rules().clone())?;
     let stage = Stage::Generate;
     let total = match job.wanted {
@@ -108,6 +110,9 @@ pub fn generate<S: Sampler>(
         Wanted::All => job.order.len(),
     };
     let mut report = committed(job)?;
+    if report.sampled > 0 {
+        tracing::info!(path = %job.out.display(), sampled = report.sampled, kept = report.kept, "sampling goes on");
+    }
     let mut lines = JsonlAppender::open_at(&job.out, report.sampled)?;
     let progress = |report: &GenerateReport| match job.wanted {
         Wanted::Kept(_) => report.kept,

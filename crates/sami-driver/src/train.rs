@@ -92,6 +92,7 @@ pub fn train<P: TrainablePolicy>(
     let (stage, total) = (Stage::Train, job.steps);
     let done = saved_step(&job.state)?.filter(|done| *done <= job.steps);
     if let Some(step) = done {
+        tracing::info!(iteration = job.iteration, step, "training goes on from a saved state");
         policy.load_state(&step_dir(&job.state, step)).map_err(|e| Doing::LoadState.failed(e))?;
     }
     let done = done.unwrap_or(0);
@@ -102,6 +103,13 @@ pub fn train<P: TrainablePolicy>(
         let batch: Vec<_> =
             job.batches.step(step).into_iter().map(|position| sets[position].clone()).collect();
         let metrics = optimizer_step(policy, &batch, step + 1, job)?;
+        if metrics.update_kept < 0.5 {
+            tracing::warn!(
+                step = step + 1,
+                kept = metrics.update_kept,
+                "most of the update is lost to rounding"
+            );
+        }
         // The line comes before the state: a saved state always has its lines.
         lines.append(&MetricsLine::from(metrics))?;
         lines.sync()?;
