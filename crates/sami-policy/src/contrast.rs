@@ -180,8 +180,9 @@ pub struct UpdateReport {
     pub grad_norm: f64,
     /// Global L2 norm of the update that the optimizer asked for.
     pub update_norm: f64,
-    /// Share of that norm which the weights used in the forward pass really moved by (1 when nothing is lost to
-    /// rounding; about .01–.1 for pure bf16 at a learning rate of 5e-7).
+    /// How much of it the weights of the forward pass really took: ⟨moved, asked⟩ / ‖asked‖². 1 when nothing is lost to
+    /// rounding; a few hundredths for pure bf16 at a learning rate of 5e-7. With exact updates on bf16 weights it swings
+    /// around 1 from step to step, for a weight moves by whole bf16 steps.
     pub update_kept: f64,
     /// Share of the forward weights that changed at all.
     pub fraction_changed: f64,
