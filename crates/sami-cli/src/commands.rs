@@ -10,7 +10,7 @@ use sami_driver::{
     recipe,
 };
 use sami_policy::{SampleRequest, Sampler, StreamKey, TrainablePolicy};
-use sami_torch::{TorchPolicy, TorchProvider};
+use sami_torch::TorchProvider;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -54,7 +54,7 @@ pub(crate) fn generate(args: &GenerateArgs, json: bool) -> Result<(), Failure> {
     let params = args.sampling.params(args.max_new_tokens, task.stop_strings().to_vec())?;
     let queries = read_queries(&args.data, format, OnBadLine::Stop)?;
     say(&queries.report.to_string());
-    let mut policy = TorchPolicy::open(&args.model.model, &args.model.engine())?;
+    let mut policy = args.model.open(&args.model.engine())?;
     let order: Vec<usize> = (0..queries.queries.len()).collect();
     let job = GenerateJob {
         seed: args.sampling.seed,
@@ -77,7 +77,7 @@ pub(crate) fn generate(args: &GenerateArgs, json: bool) -> Result<(), Failure> {
 
 pub(crate) fn train(args: &TrainArgs, json: bool) -> Result<(), Failure> {
     let sets = read_sets(&args.pairs)?;
-    let mut policy = TorchPolicy::open(&args.model.model, &args.engine())?;
+    let mut policy = args.model.open(&args.engine())?;
     std::fs::create_dir_all(&args.out).map_err(|source| Failure::Io { path: args.out.clone(), source })?;
     let order = if args.no_shuffle { Order::Sequential } else { Order::Shuffled { seed: args.seed } };
     let batches = Batches::new(sets.len(), args.batch_size, order).ok_or_else(|| Failure::Argument {
@@ -106,7 +106,7 @@ pub(crate) fn score(args: &ScoreArgs, json: bool) -> Result<(), Failure> {
     for record in PairReader::open(&args.pairs)? {
         total += usize::from(record?.is_kept());
     }
-    let mut policy = TorchPolicy::open(&args.model.model, &args.model.engine())?;
+    let mut policy = args.model.open(&args.model.engine())?;
     let sets = PairReader::open(&args.pairs)?
         .filter(|record| record.as_ref().map_or(true, |record| record.is_kept()))
         .map(|record| contrast_set(&record?));
@@ -152,7 +152,7 @@ pub(crate) fn sample(args: &SampleArgs, json: bool) -> Result<(), Failure> {
             stream: StreamKey::new(args.sampling.seed, 0, index, 0),
         })
         .collect();
-    let mut policy = TorchPolicy::open(&args.model.model, &args.model.engine())?;
+    let mut policy = args.model.open(&args.model.engine())?;
     let mut progress = Progress::new();
     progress.begin("sample", 0, requests.len());
     let mut samples = Vec::with_capacity(requests.len());

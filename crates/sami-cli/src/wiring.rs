@@ -2,7 +2,9 @@
 
 use sami_driver::recipe::{self, OptimizerName, Updates, ValidRecipe};
 use sami_policy::{SamplingParams, SamplingParamsBuilder};
-use sami_torch::{Device, Dtype, EngineOptions, OptimizerConfig, OptimizerKind, Precision, set_threads};
+use sami_torch::{
+    Device, Dtype, EngineOptions, OptimizerConfig, OptimizerKind, Precision, TorchPolicy, set_threads,
+};
 
 use crate::args::{ModelArgs, SamplingArgs, TrainArgs};
 use crate::failure::Failure;
@@ -50,11 +52,17 @@ fn dtype(dtype: recipe::Dtype) -> Dtype {
 }
 
 impl ModelArgs {
-    /// The engine for scoring and sampling.
-    pub(crate) fn engine(&self) -> EngineOptions {
+    /// Opens the model, then sets the threads: LibTorch's CUDA library must come before the first LibTorch call.
+    pub(crate) fn open(&self, engine: &EngineOptions) -> Result<TorchPolicy, Failure> {
+        let policy = TorchPolicy::open(&self.model, engine)?;
         if let Some(threads) = self.threads {
             set_threads(threads);
         }
+        Ok(policy)
+    }
+
+    /// The engine for scoring and sampling.
+    pub(crate) fn engine(&self) -> EngineOptions {
         EngineOptions {
             device: self.device,
             dtype: self.dtype,
