@@ -275,14 +275,16 @@ impl<F: Element> Task for Uniform<'_, F> {
                 .map_err(|(index, error)| error.in_batch(first + index));
         }
         let targets = Targets::Diagonal;
-        let mut grads = grads.chunks_exact_mut(c * c);
+        let (n, mut grads) = (c * c, grads);
         let mut sink = Losses { weights, losses: per_query };
-        for (index, logps) in logps.chunks_exact(c * c).enumerate() {
-            let grad = grads.next().unwrap_or_default();
-            let parallel = logps.len() >= LARGE;
-            Matrix { cols: c, logps, targets, weights, divisor, grad, parallel }
+        for (index, matrix) in logps.chunks_exact(n).enumerate() {
+            let (grad, rest) = std::mem::take(&mut grads).split_at_mut_checked(n).unwrap_or_default();
+            let next = (&logps[(index + 1) * n..], &*rest);
+            let parallel = matrix.len() >= LARGE;
+            Matrix { cols: c, logps: matrix, targets, weights, divisor, grad, parallel, next }
                 .run(&mut slots[0].scratch, index, &mut sink)
                 .map_err(|error| error.in_batch(first + index))?;
+            grads = rest;
         }
         Ok(())
     }

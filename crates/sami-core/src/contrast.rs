@@ -99,7 +99,7 @@ pub(crate) fn evaluate<F: Element, S: Sink<F>>(
     let logps = contiguous(&contrast.logps, input);
     let (cols, targets) = (contrast.logps.ncols(), contrast.targets());
     let parallel = logps.len() >= LARGE;
-    let of = |grad| Matrix { cols, logps, targets, weights, divisor, grad, parallel };
+    let of = |grad| Matrix { cols, logps, targets, weights, divisor, grad, parallel, next: (&[], &[]) };
     match &mut grad {
         Some(grad) if !grad.is_standard_layout() => {
             output.clear();

@@ -1,4 +1,5 @@
 //! Buffers of the caller, layouts in memory, threads, files.
+#![allow(clippy::unwrap_used, reason = "what fails in a test is to be seen")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Losses and gradients that PyTorch's autograd found (`fixtures/generate.py`).
+#![allow(clippy::unwrap_used, reason = "what fails in a test is to be seen")]
 
 use ndarray::{Array2, Array3};
 use sami_core::{KlEstimator, Objective, Reduction, Side, kl_penalty};

@@ -1,4 +1,5 @@
 //! Losses and figures that can be worked out by hand.
+#![allow(clippy::unwrap_used, reason = "what fails in a test is to be seen")]
 
 use approx::assert_relative_eq;
 use ndarray::{Array2, array};

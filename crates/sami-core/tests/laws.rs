@@ -1,4 +1,5 @@
 //! What holds for every matrix.
+#![allow(clippy::unwrap_used, reason = "what fails in a test is to be seen")]
 
 mod common;
 

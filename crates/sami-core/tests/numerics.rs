@@ -1,4 +1,5 @@
 //! Precision, extremes, and what has no loss.
+#![allow(clippy::unwrap_used, reason = "what fails in a test is to be seen")]
 
 mod common;
 

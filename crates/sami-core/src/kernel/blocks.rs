@@ -46,6 +46,8 @@ pub(crate) struct Blocks<'a, F> {
     /// One padded row of column statistics per block.
     pub(crate) partial: &'a mut [F],
     pub(crate) out: &'a mut [F],
+    /// The matrix after this one and the place of its gradient, for the caches.
+    pub(crate) next: (&'a [F], &'a [F]),
 }
 
 impl<F> Blocks<'_, F> {
@@ -60,6 +62,7 @@ impl<F> Blocks<'_, F> {
             col_max: &[],
             partial: &mut [],
             out: &mut [],
+            next: (&[], &[]),
         }
     }
 }
@@ -85,9 +88,9 @@ impl<F: Element> Task for Blocks<'_, F> {
         let (row_max, rest_max) = cut(self.row_max, rows);
         let (partial, rest_partial) = cut(self.partial, blocks * padded);
         let (out, rest_out) = cut(self.out, rows * self.cols);
-        let Self { op, cols, factors, col_max, .. } = self;
+        let Self { op, cols, factors, col_max, next, .. } = self;
         (
-            Self { op, cols, logps, rows: first_rows, row_max, factors, col_max, partial, out },
+            Self { op, cols, logps, rows: first_rows, row_max, factors, col_max, partial, out, next },
             Self {
                 op,
                 cols,
@@ -98,6 +101,7 @@ impl<F: Element> Task for Blocks<'_, F> {
                 col_max,
                 partial: rest_partial,
                 out: rest_out,
+                next,
             },
         )
     }
@@ -113,19 +117,28 @@ impl<F: Element> Job<F> for Blocks<'_, F> {
 
     #[inline(always)]
     fn run<L: Lanes<E = F>>(self, lanes: L) {
-        let Self { op, cols, logps, rows, row_max, factors, col_max, partial, out } = self;
+        let Self { op, cols, logps, rows, row_max, factors, col_max, partial, out, next } = self;
+        let all = logps;
         let logps = logps.chunks_exact(cols);
+        // The row after this one, or this row of the next matrix.
+        let soon = |row: usize| {
+            let (of, row) = if next.0.is_empty() { (all, row + 1) } else { (next.0, row) };
+            of.get(row * cols..(row + 1) * cols).unwrap_or_default()
+        };
         match op {
             Op::Sweep { shift } => {
                 partial.fill(F::default());
                 let shift = lanes.splat(shift);
                 if out.is_empty() {
-                    for (row, sum) in logps.zip(rows) {
-                        *sum = lanes.sum(add_exp::<L, false>(lanes, row, shift, partial, &mut []));
+                    for (i, (row, sum)) in logps.zip(rows).enumerate() {
+                        let soon = (soon(i), &[][..]);
+                        *sum = lanes.sum(add_exp::<L, false>(lanes, row, shift, partial, &mut [], soon));
                     }
                 } else {
-                    for ((row, sum), out) in logps.zip(rows).zip(out.chunks_exact_mut(cols)) {
-                        *sum = lanes.sum(add_exp::<L, true>(lanes, row, shift, partial, out));
+                    for (i, ((row, sum), out)) in logps.zip(rows).zip(out.chunks_exact_mut(cols)).enumerate()
+                    {
+                        let soon = (soon(i), next.1.get(i * cols..).unwrap_or_default());
+                        *sum = lanes.sum(add_exp::<L, true>(lanes, row, shift, partial, out, soon));
                     }
                 }
             }
@@ -136,8 +149,8 @@ impl<F: Element> Job<F> for Blocks<'_, F> {
             }
             Op::ExpScale { shift } => {
                 let shift = lanes.splat(shift);
-                for ((row, out), factor) in logps.zip(out.chunks_exact_mut(cols)).zip(rows) {
-                    exp_scale(lanes, row, shift, lanes.splat(*factor), factors, out);
+                for (i, ((row, out), factor)) in logps.zip(out.chunks_exact_mut(cols)).zip(rows).enumerate() {
+                    exp_scale(lanes, row, shift, lanes.splat(*factor), factors, out, soon(i));
                 }
             }
             Op::Raise => {

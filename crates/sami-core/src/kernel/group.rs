@@ -46,10 +46,19 @@ impl<F: Element> Group<F> {
         }
     }
 
-    /// Takes up to `width` matrices in. Lanes without one keep what they held.
+    /// Takes up to `width` matrices in. Lanes without one keep what they held. `out` is lost.
     #[inline(always)]
     pub(super) fn load<L: Lanes<E = F>>(&mut self, lanes: L, c: usize, logps: &[F]) {
         let (n, w) = (c * c, lanes.width());
+        if logps.len() == n * w {
+            if c == 2 {
+                rotate(n, logps, &mut self.logps[..n * w]);
+            } else {
+                rotate(c, logps, &mut self.out[..n * w]);
+                rotate(c, &self.out[..n * w], &mut self.logps[..n * w]);
+            }
+            return;
+        }
         for (lane, matrix) in (0..w).zip(logps.chunks_exact(n)) {
             for (k, &value) in matrix.iter().enumerate() {
                 self.logps[k * w + lane] = value;
@@ -57,10 +66,19 @@ impl<F: Element> Group<F> {
         }
     }
 
-    /// Puts the gradients of up to `width` matrices out.
+    /// Puts the gradients of up to `width` matrices out. `logps` is lost.
     #[inline(always)]
-    pub(super) fn unload<L: Lanes<E = F>>(&self, lanes: L, c: usize, grads: &mut [F]) {
+    pub(super) fn unload<L: Lanes<E = F>>(&mut self, lanes: L, c: usize, grads: &mut [F]) {
         let (n, w) = (c * c, lanes.width());
+        if grads.len() == n * w {
+            if c == 2 {
+                rotate_back(n, &self.out[..n * w], grads);
+            } else {
+                rotate_back(c, &self.out[..n * w], &mut self.logps[..n * w]);
+                rotate_back(c, &self.logps[..n * w], grads);
+            }
+            return;
+        }
         for (lane, grad) in (0..w).zip(grads.chunks_exact_mut(n)) {
             for (k, g) in grad.iter_mut().enumerate() {
                 *g = self.out[k * w + lane];
@@ -94,9 +112,9 @@ impl<F: Element> Group<F> {
             let row = &self.logps[i * c * w..(i + 1) * c * w];
             let (cols, out) = (&mut self.cols[..c * w], &mut self.out[i * c * w..(i + 1) * c * w]);
             let sum = if store {
-                add_exp::<L, true>(lanes, row, shift, cols, out)
+                add_exp::<L, true>(lanes, row, shift, cols, out, (&[], &[]))
             } else {
-                add_exp::<L, false>(lanes, row, shift, cols, out)
+                add_exp::<L, false>(lanes, row, shift, cols, out, (&[], &[]))
             };
             lanes.store(sum, &mut self.rows[i * w..]);
         }
@@ -218,6 +236,30 @@ impl<F: Element> Group<F> {
         for i in 0..c {
             let own = &mut self.out[i * (c + 1) * w..];
             lanes.store(lanes.sub(lanes.load(own), target), own);
+        }
+    }
+}
+
+/// Entry (i, j) to place (j, i) of a matrix with `c` columns. Places in whole matrices count as (lane, row, column); doing
+/// this twice with C columns, or once with C², makes them (row, column, lane). Compilers do it with shuffles where `c` is
+/// known and at most 8, while entries further apart would be gathered one by one.
+#[inline(always)]
+fn rotate<F: Copy>(c: usize, from: &[F], to: &mut [F]) {
+    let rows = to.len() / c;
+    for (i, row) in (0..rows).zip(from.chunks_exact(c)) {
+        for j in 0..c {
+            to[j * rows + i] = row[j];
+        }
+    }
+}
+
+/// Undoes [`rotate`].
+#[inline(always)]
+fn rotate_back<F: Copy>(c: usize, from: &[F], to: &mut [F]) {
+    let rows = from.len() / c;
+    for (i, row) in (0..rows).zip(to.chunks_exact_mut(c)) {
+        for j in 0..c {
+            row[j] = from[j * rows + i];
         }
     }
 }

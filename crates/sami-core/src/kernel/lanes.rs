@@ -45,6 +45,8 @@ pub trait Lanes: Copy {
     fn store(self, vector: Self::V, to: &mut [Self::E]);
     /// Writes as many elements as `to` has, which are fewer than `width`.
     fn store_part(self, vector: Self::V, to: &mut [Self::E]);
+    /// Asks for the cache line of `from[at]`, if there is such an entry, before it is needed.
+    fn prefetch(self, from: &[Self::E], at: usize);
     /// a + b
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// a − b
@@ -105,6 +107,12 @@ impl<I: Isa> Lanes for F32Lanes<I> {
         to.copy_from_slice(&array.as_ref()[..n]);
     }
     #[inline(always)]
+    fn prefetch(self, from: &[f32], at: usize) {
+        if let Some(entry) = from.get(at) {
+            self.0.f32().prefetch(entry);
+        }
+    }
+    #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         self.0.f32().add(a, b)
     }
@@ -130,9 +138,12 @@ impl<I: Isa> Lanes for F32Lanes<I> {
     }
     #[inline(always)]
     fn exp(self, a: Self::V) -> Self::V {
-        // Below −105 the result is 0 anyway; without the bound, the crate's plain-code variant overflows an integer
-        // there, which builds with overflow checks turn into a panic. A select, unlike `max`, keeps NaN.
         let ops = self.0.f32();
+        if ops.len() > 4 {
+            return Exp::apply(self.0, a);
+        }
+        // Below −105 the result is 0 anyway; without the bound, the crate's plain-code variant (of width 4) overflows an
+        // integer there, which builds with overflow checks turn into a panic. A select, unlike `max`, keeps NaN.
         let bound = ops.splat(-105.0);
         Exp::apply(self.0, ops.select(bound, a, ops.lt(a, bound)))
     }
@@ -213,6 +224,9 @@ impl Lanes for F64Lanes {
         let n = to.len();
         to.copy_from_slice(&vector[..n]);
     }
+    /// The exponential takes longer than memory here.
+    #[inline(always)]
+    fn prefetch(self, _: &[f64], _: usize) {}
     #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         map(a, b, |a, b| a + b)

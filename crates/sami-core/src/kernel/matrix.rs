@@ -32,6 +32,8 @@ pub(crate) struct Matrix<'a, F> {
     pub(crate) divisor: f64,
     pub(crate) grad: &'a mut [F],
     pub(crate) parallel: bool,
+    /// The matrix after this one and the place of its gradient, for the caches; may be empty.
+    pub(crate) next: (&'a [F], &'a [F]),
 }
 
 impl<F: Element> Matrix<'_, F> {
@@ -81,7 +83,8 @@ impl<F: Element> Matrix<'_, F> {
         let out = if store { &mut *self.grad } else { &mut [] };
         let op = Op::Sweep { shift };
         let parallel = self.parallel;
-        run(Blocks { logps, rows, partial, out, ..Blocks::new(op, cols) }, parallel);
+        let next = self.next;
+        run(Blocks { logps, rows, partial, out, next, ..Blocks::new(op, cols) }, parallel);
         add_up(&scratch.partial, &mut scratch.cols);
         let n = self.cols as f64;
         let rows_fit = scratch.rows.iter().zip(&scratch.own).all(|(&sum, &own)| in_range(own == 0, sum, n));

@@ -11,7 +11,8 @@ use crate::element::sealed::Sealed;
 /// Vectors that are added up before they join the total: keeps long sums accurate.
 const RUN: usize = 32;
 
-/// Adds e^(l − shift) to `cols`, and returns the sum over the row's vectors. With `STORE`, keeps them in `out`.
+/// Adds e^(l − shift) to `cols`, and returns the sum over the row's vectors. With `STORE`, keeps them in `out`. `soon` are
+/// what will be read and what will be written after this row, for the caches; either may be empty.
 #[inline(always)]
 pub(crate) fn add_exp<L: Lanes, const STORE: bool>(
     lanes: L,
@@ -19,6 +20,7 @@ pub(crate) fn add_exp<L: Lanes, const STORE: bool>(
     shift: L::V,
     cols: &mut [L::E],
     out: &mut [L::E],
+    soon: (&[L::E], &[L::E]),
 ) -> L::V {
     let w = lanes.width();
     let zero = lanes.splat(L::E::default());
@@ -31,14 +33,17 @@ pub(crate) fn add_exp<L: Lanes, const STORE: bool>(
         let row = row[from..to].chunks_exact(w);
         let cols = cols[from..to].chunks_exact_mut(w);
         if STORE {
-            for ((l, col), out) in row.zip(cols).zip(out[from..to].chunks_exact_mut(w)) {
+            for (k, ((l, col), out)) in row.zip(cols).zip(out[from..to].chunks_exact_mut(w)).enumerate() {
+                lanes.prefetch(soon.0, from + k * w);
+                lanes.prefetch(soon.1, from + k * w);
                 let e = lanes.exp(lanes.sub(lanes.load(l), shift));
                 run = lanes.add(run, e);
                 lanes.store(lanes.add(lanes.load(col), e), col);
                 lanes.store(e, out);
             }
         } else {
-            for (l, col) in row.zip(cols) {
+            for (k, (l, col)) in row.zip(cols).enumerate() {
+                lanes.prefetch(soon.0, from + k * w);
                 let e = lanes.exp(lanes.sub(lanes.load(l), shift));
                 run = lanes.add(run, e);
                 lanes.store(lanes.add(lanes.load(col), e), col);
@@ -77,7 +82,7 @@ pub(crate) fn scale<L: Lanes>(lanes: L, a: L::V, b: &[L::E], out: &mut [L::E]) {
     }
 }
 
-/// out = e^(l − shift) (a + b), without stored exponentials.
+/// out = e^(l − shift) (a + b), without stored exponentials. `soon` is what will be read after this row.
 #[inline(always)]
 pub(crate) fn exp_scale<L: Lanes>(
     lanes: L,
@@ -86,11 +91,15 @@ pub(crate) fn exp_scale<L: Lanes>(
     a: L::V,
     b: &[L::E],
     out: &mut [L::E],
+    soon: &[L::E],
 ) {
     let w = lanes.width();
     let full = row.len() / w * w;
     let (main, rest) = out.split_at_mut(full);
-    for ((l, out), b) in row.chunks_exact(w).zip(main.chunks_exact_mut(w)).zip(b.chunks_exact(w)) {
+    for (k, ((l, out), b)) in
+        row.chunks_exact(w).zip(main.chunks_exact_mut(w)).zip(b.chunks_exact(w)).enumerate()
+    {
+        lanes.prefetch(soon, k * w);
         let e = lanes.exp(lanes.sub(lanes.load(l), shift));
         lanes.store(lanes.mul(e, lanes.add(a, lanes.load(b))), out);
     }

@@ -7,6 +7,9 @@ use super::lanes::{Job, Lanes};
 use super::terms::{Sink, Weights};
 use crate::{Element, Error};
 
+/// How many entries ahead memory is asked for: a page.
+const AHEAD: usize = 1024;
+
 /// C × C matrices one behind the other, C ≤ [`LARGEST`](super::LARGEST); `grads` is empty where no gradient is wanted.
 pub(crate) struct Small<'a, F, S> {
     pub(crate) c: usize,
@@ -42,10 +45,15 @@ impl<F: Element, S: Sink<F>> Small<'_, F, S> {
         let with_grad = !self.grads.is_empty();
         let joint = self.sink.joint();
         let mut group = Group::new();
-        let mut grads = self.grads.chunks_mut(n * w);
+        let mut all_grads = self.grads;
         for (index, logps) in self.logps.chunks(n * w).enumerate() {
             let (first, count) = (index * w, logps.len() / n);
-            let grads = grads.next().unwrap_or_default();
+            let here = all_grads.len().min(n * w);
+            let (grads, rest) = std::mem::take(&mut all_grads).split_at_mut(here);
+            for line in (0..n * w).step_by(w) {
+                lanes.prefetch(self.logps, (index + 1) * n * w + AHEAD + line);
+                lanes.prefetch(rest, AHEAD + line);
+            }
             group.load(lanes, c, logps);
             let found = group.sweep(lanes, c, with_grad, joint);
             if with_grad {
@@ -58,6 +66,7 @@ impl<F: Element, S: Sink<F>> Small<'_, F, S> {
                 let sink = &mut self.sink;
                 F::run(Apart { c, first, fit, logps, weights, divisor, grads, sink })?;
             }
+            all_grads = rest;
         }
         Ok(())
     }
