@@ -89,10 +89,10 @@ pub(crate) struct ModelArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SamplingArgs {
     /// Divides the logits; 0 is greedy.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     pub(crate) temperature: f64,
     /// Nucleus: the smallest set of tokens with at least this probability.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub(crate) top_p: f64,
     /// The k likeliest tokens only.
     #[arg(long, value_name = "K")]
@@ -157,13 +157,13 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "B", default_value_t = 128, value_parser = at_least_one)]
     pub(crate) batch_size: usize,
     /// Learning rate.
-    #[arg(long, value_name = "X", default_value_t = 5e-7)]
+    #[arg(long, value_name = "X", default_value_t = 5e-7, allow_negative_numbers = true)]
     pub(crate) lr: f64,
     /// adamw or rmsprop, with torch's defaults.
     #[arg(long, default_value = "adamw")]
     pub(crate) optimizer: OptimizerKind,
     /// Clip the gradient's global L2 norm to this; default: no clipping.
-    #[arg(long, value_name = "NORM")]
+    #[arg(long, value_name = "NORM", allow_negative_numbers = true)]
     pub(crate) max_grad_norm: Option<f64>,
     /// Weights, gradients and optimizer state in bf16, as the paper's code does. Most of a small update is rounded
     /// away; needs --dtype bf16.

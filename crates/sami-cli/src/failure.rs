@@ -50,15 +50,27 @@ impl Failure {
 
     /// 2 where the input is to blame, 1 where something failed.
     pub(crate) fn exit_code(&self) -> ExitCode {
-        use sami_torch::Error as Engine;
         let input = match self {
+            Self::Driver(DriverError::Policy { source, .. }) => {
+                source.downcast_ref::<sami_torch::Error>().is_some_and(engine_blames_input)
+            }
             Self::Driver(error) => error.blame() == Blame::Input,
-            Self::Engine(error) => !matches!(error, Engine::LibTorch(_) | Engine::NonFinite { .. }),
+            Self::Engine(error) => engine_blames_input(error),
             Self::Data(_) | Self::Constitution(_) | Self::Sampling(_) => true,
             Self::Line { .. } | Self::Argument { .. } => true,
             Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
             Self::Result(_) | Self::Interrupted => false,
         };
         ExitCode::from(if input { 2 } else { 1 })
+    }
+}
+
+/// A prompt that is too long is the input's fault; running out of memory is not.
+fn engine_blames_input(error: &sami_torch::Error) -> bool {
+    use sami_torch::Error as Engine;
+    match error {
+        Engine::LibTorch(_) | Engine::NonFinite { .. } => false,
+        Engine::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        _ => true,
     }
 }
