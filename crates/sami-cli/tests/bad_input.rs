@@ -12,7 +12,7 @@ fn wrong_input_is_refused_with_its_place() {
     world.recipe();
     for (name, content) in [
         ("empty.jsonl", String::new()),
-        ("prompts.jsonl", "{\"prompt\": \"Hello there\"}\n".to_owned()),
+        ("hello.jsonl", "{\"prompt\": \"Hello there\"}\n".to_owned()),
         ("good.jsonl", format!("{good_pair}\n")),
         ("torn.jsonl", format!("{good_pair}\n{}\n", &good_pair[..40])),
         ("one.jsonl", good_pair.replace(r#""prompts":["A:","B:"]"#, r#""prompts":["A:"]"#)),
@@ -83,7 +83,7 @@ fn wrong_input_is_refused_with_its_place() {
         ("sample --model model --prompts empty.jsonl --out s.jsonl", "the file holds no prompt"),
         ("sample --model model --prompts good.jsonl --out s.jsonl --temperature -1", "temperature is -1"),
         (
-            "sample --model model --prompts prompts.jsonl --out s.jsonl --max-new-tokens 100000",
+            "sample --model model --prompts hello.jsonl --out s.jsonl --max-new-tokens 100000",
             "shorten the prompt or lower max_new_tokens",
         ),
         (
