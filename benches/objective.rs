@@ -4,7 +4,11 @@
 //! `cargo bench --bench objective --no-default-features` needs no LibTorch. `benches/objective_pytorch.py` runs the same
 //! binary with `--serve` to take turns with PyTorch on the same inputs.
 #![allow(missing_docs, reason = "criterion's macros write functions without any")]
-#![allow(clippy::print_stdout, clippy::expect_used, reason = "a bench answers its script, and stops where it cannot")]
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a bench answers its script, and stops where it cannot"
+)]
 
 use std::hint::black_box;
 use std::io::BufRead;
