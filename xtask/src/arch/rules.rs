@@ -55,6 +55,8 @@ pub(super) const CRATES: &[Crate] = &[
         // The tests at the top drive the installed command.
         dev_only: &["sami-cli"],
     },
+    // Shows that the objective needs nothing but itself in somebody else's framework.
+    entry("sami-in-candle", &["sami-core"]),
     entry("xtask", &[]),
 ];
 
@@ -75,6 +77,7 @@ pub(super) const LIBTORCH_FREE: &[&str] = &[
     "sami-driver",
     "sami-eval",
     "sami-sandbox",
+    "sami-in-candle",
     "xtask",
 ];
 
