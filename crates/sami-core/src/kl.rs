@@ -52,7 +52,7 @@ impl KlEstimator {
 pub struct KlPenalty<F> {
     /// Mean over responses: nats per token with [`Reduction::Mean`], per response with [`Reduction::Sum`].
     pub kl: F,
-    /// Each response's estimate, [B].
+    /// Each response's estimate, `[B]`.
     pub per_response: Array1<F>,
     /// ∂kl/∂per_token_logps, [B, T]; 0 where a token is not counted. Times `beta`, added to
     /// [`Reduction::token_weights`], it puts the penalty into a trainer's weighted sum.

@@ -35,7 +35,7 @@ impl Reduction {
         }
     }
 
-    /// The reduced log-probabilities of B responses, from those of their tokens: [B, T] to [B].
+    /// The reduced log-probabilities of B responses, from those of their tokens: `[B, T]` to `[B]`.
     ///
     /// `response_mask` is true where a token is counted: the response's own tokens, not the prompt's and not padding.
     /// What stands elsewhere in `per_token_logps` is never looked at. A counted token of −∞ makes its response −∞, which
@@ -75,7 +75,7 @@ impl Reduction {
         Ok(Array1::from_vec(reduced))
     }
 
-    /// The chain rule of [`Reduction::reduce`]: from ∂loss/∂reduced [B] to ∂loss/∂per_token_logps [B, T].
+    /// The chain rule of [`Reduction::reduce`]: from ∂loss/∂reduced `[B]` to ∂loss/∂per_token_logps `[B, T]`.
     ///
     /// A framework back-propagates with one weighted sum: the gradient of Σ weights ⊙ per_token_logps, with the weights
     /// held constant, is the gradient of the loss. Tokens that are not counted weigh 0.

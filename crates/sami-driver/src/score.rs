@@ -16,7 +16,7 @@ use crate::error::{Doing, DriverError};
 use crate::events::{Event, Observer, Stage};
 use crate::files::whole_lines;
 
-/// One query's contrast: one line of a score file. Matrices are [constitution][response], in nats.
+/// One query's contrast: one line of a score file. Matrices are `[constitution][response]`, in nats.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SetScore {
     /// The query.

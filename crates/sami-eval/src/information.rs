@@ -72,7 +72,7 @@ pub enum ScoreProblem {
 pub struct ScoredQuery {
     /// The query.
     pub id: String,
-    /// Summed log-probabilities, [constitution][response], nats.
+    /// Summed log-probabilities, `[constitution][response]`, nats.
     pub sum: Vec<Vec<f64>>,
     /// Tokens in each sum.
     pub tokens: Vec<Vec<usize>>,

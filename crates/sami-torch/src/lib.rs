@@ -13,7 +13,7 @@
 //! - Sets too large for one pass are scored first and back-propagated in pieces; the numbers stay the same.
 //! - With bf16 weights the exact f32 weight is kept as bf16 plus a 16-bit remainder, so small updates are not lost.
 //!
-//! Log-probabilities are in nats. Matrices are [constitution][response].
+//! Log-probabilities are in nats. Matrices are `[constitution][response]`.
 //!
 //! ```no_run
 //! use sami_policy::{ContrastPolicy, ContrastResponse, ContrastSet};

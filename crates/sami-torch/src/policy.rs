@@ -80,7 +80,7 @@ impl TorchPolicy {
         self.boundary_merges
     }
 
-    /// Full logits after every token of one prompt: [tokens][vocab], for inspection and parity checks.
+    /// Full logits after every token of one prompt: `[tokens][vocab]`, for inspection and parity checks.
     pub fn prompt_logits(&mut self, prompt: &str) -> Result<Vec<Vec<f32>>> {
         let ids = self.tokenizer.encode_prompt(prompt, "the prompt")?;
         crate::contrast::check_sequence(&ids, &self.model, || "the prompt".into())?;
