@@ -271,7 +271,8 @@ impl<F: Element> Task for Uniform<'_, F> {
         let Self { first, c, logps, weights, divisor, per_query, grads, slots } = self;
         if c <= LARGEST {
             let sink = Losses { weights, losses: per_query };
-            return F::run(Small { c, logps, weights, divisor, grads, sink })
+            return Small { c, logps, weights, divisor, grads, sink }
+                .run()
                 .map_err(|(index, error)| error.in_batch(first + index));
         }
         let targets = Targets::Diagonal;

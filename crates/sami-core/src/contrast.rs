@@ -124,7 +124,8 @@ pub(crate) fn one<F: Element, S: Sink<F>>(
 ) -> Result<(), Error> {
     let Matrix { cols: c, logps, targets, weights, divisor, grad, .. } = matrix;
     if matches!(targets, Targets::Diagonal) && c <= LARGEST {
-        return F::run(Small { c, logps, weights, divisor, grads: grad, sink }).map_err(|(_, error)| error);
+        let small = Small { c, logps, weights, divisor, grads: grad, sink };
+        return small.run().map_err(|(_, error)| error);
     }
     Matrix { grad, ..matrix }.run(scratch, 0, &mut sink)
 }

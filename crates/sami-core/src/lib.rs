@@ -113,7 +113,8 @@ pub use ndarray;
 pub use objective::{LossAndGrad, Objective, ObjectiveBuilder, Side, TermWeights};
 pub use reduction::Reduction;
 
-/// The guide's code is tested.
+/// The code in the guide and the README is tested.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/objective.md")]
+#[doc = include_str!("../README.md")]
 struct Guide;

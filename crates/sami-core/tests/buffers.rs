@@ -253,3 +253,19 @@ mod files {
         assert_eq!(part, whole);
     }
 }
+
+/// Small matrices are interleaved on the stack. Threads of a pool have 2 MiB; builds without optimisation waste most.
+#[test]
+fn a_small_stack_is_enough() {
+    let work = || {
+        for c in [1, 2, 3, 4, 5, 6, 7, 8, 9, 40] {
+            let spread = matrix(c, c, 1).mapv(|l| l * 200.0);
+            for logps in [matrix(c, c, 1), spread] {
+                Objective::default().loss_and_grad(logps.view()).unwrap();
+                Objective::default().loss_and_grad(logps.mapv(f64::from).view()).unwrap();
+                mutual_information(logps.mapv(f64::from).view()).unwrap();
+            }
+        }
+    };
+    std::thread::Builder::new().stack_size(1 << 20).spawn(work).unwrap().join().unwrap();
+}

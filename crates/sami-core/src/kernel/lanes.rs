@@ -61,6 +61,8 @@ pub trait Lanes: Copy {
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// e^a: 0 at −∞, +∞ at +∞, NaN at NaN.
     fn exp(self, a: Self::V) -> Self::V;
+    /// e^a, or 0 where that is below the smallest normal number: processors take a hundred cycles for numbers below it.
+    fn exp_or_zero(self, a: Self::V) -> Self::V;
     /// ln a of a normal positive number.
     fn ln(self, a: Self::V) -> Self::V;
     /// Sum over lanes.
@@ -146,6 +148,12 @@ impl<I: Isa> Lanes for F32Lanes<I> {
         // integer there, which builds with overflow checks turn into a panic. A select, unlike `max`, keeps NaN.
         let bound = ops.splat(-105.0);
         Exp::apply(self.0, ops.select(bound, a, ops.lt(a, bound)))
+    }
+    #[inline(always)]
+    fn exp_or_zero(self, a: Self::V) -> Self::V {
+        let ops = self.0.f32();
+        let (zero, below) = (ops.zero(), ops.lt(a, ops.splat(-87.3)));
+        ops.select(zero, Exp::apply(self.0, ops.select(zero, a, below)), below)
     }
     /// The inverse of [`Lanes::exp`]: a guess from the exponent and a parabola in the mantissa, .0035 off at most, then one
     /// step of Halley's method on e^y = a, which leaves a twelfth of the cube of that and the exponential's own rounding:
@@ -253,6 +261,10 @@ impl Lanes for F64Lanes {
     }
     #[inline(always)]
     fn exp(self, a: Self::V) -> Self::V {
+        a.map(f64::exp)
+    }
+    #[inline(always)]
+    fn exp_or_zero(self, a: Self::V) -> Self::V {
         a.map(f64::exp)
     }
     #[inline(always)]

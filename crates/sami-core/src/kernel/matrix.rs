@@ -76,7 +76,11 @@ impl<F: Element> Matrix<'_, F> {
             let own = self.own(response).to_f64();
             (low, high) = (low.min(own), high.max(own));
         }
-        let shift = F::from_f64(0.5 * low + 0.5 * high);
+        let (shift, spread) = (F::from_f64(0.5 * low + 0.5 * high), 0.5 * high - 0.5 * low);
+        // A sum is at least its own entry's share.
+        if spread > (self.cols as f64 / F::LEAST).ln() {
+            return false;
+        }
         let store = !self.grad.is_empty() && self.logps.len() < RECOMPUTE;
         let (logps, cols) = (self.logps, self.cols);
         let Scratch { rows, partial, .. } = scratch;

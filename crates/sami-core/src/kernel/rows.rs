@@ -161,9 +161,9 @@ fn add_entries_apart<L: Lanes>(
     col_max: &[L::E],
     cols: &mut [L::E],
 ) -> L::V {
-    let of_col = lanes.exp(lanes.sub(l, lanes.load(col_max)));
+    let of_col = lanes.exp_or_zero(lanes.sub(l, lanes.load(col_max)));
     lanes.store(lanes.add(lanes.load(cols), of_col), cols);
-    lanes.exp(lanes.sub(l, row_max))
+    lanes.exp_or_zero(lanes.sub(l, row_max))
 }
 
 /// out = a e^(l − row_max) + b e^(l − col_max).
@@ -196,7 +196,7 @@ fn entries_apart<L: Lanes>(
     (row_max, a): (L::V, L::V),
     (col_max, b): (&[L::E], &[L::E]),
 ) -> L::V {
-    let of_row = lanes.mul(a, lanes.exp(lanes.sub(l, row_max)));
-    let of_col = lanes.mul(lanes.load(b), lanes.exp(lanes.sub(l, lanes.load(col_max))));
+    let of_row = lanes.mul(a, lanes.exp_or_zero(lanes.sub(l, row_max)));
+    let of_col = lanes.mul(lanes.load(b), lanes.exp_or_zero(lanes.sub(l, lanes.load(col_max))));
     lanes.add(of_row, of_col)
 }

@@ -21,25 +21,37 @@ pub(crate) struct Small<'a, F, S> {
     pub(crate) sink: S,
 }
 
-impl<F: Element, S: Sink<F>> Job<F> for Small<'_, F, S> {
+/// The same for one size that the compiler knows and unrolls, or for any size if C is 0. A job each, because the frames of
+/// all sizes together would not fit a thread's stack in builds without optimisation.
+struct OfSize<'a, F, S, const C: usize>(Small<'a, F, S>);
+
+impl<F: Element, S: Sink<F>, const C: usize> Job<F> for OfSize<'_, F, S, C> {
     type Output = Result<(), (usize, Error)>;
 
     #[inline(always)]
     fn run<L: Lanes<E = F>>(self, lanes: L) -> Self::Output {
-        // The compiler unrolls the sizes it knows; the code is the same.
-        match self.c {
-            2 => self.groups::<L, 2>(lanes),
-            3 => self.groups::<L, 3>(lanes),
-            4 => self.groups::<L, 4>(lanes),
-            _ => self.groups::<L, 0>(lanes),
-        }
+        self.0.groups::<L, C>(lanes)
     }
 }
 
 impl<F: Element, S: Sink<F>> Small<'_, F, S> {
+    /// Finds losses and gradients; an error comes with the position of its matrix.
+    pub(crate) fn run(self) -> Result<(), (usize, Error)> {
+        match self.c {
+            2 => F::run(OfSize::<F, S, 2>(self)),
+            3 => F::run(OfSize::<F, S, 3>(self)),
+            4 => F::run(OfSize::<F, S, 4>(self)),
+            5 => F::run(OfSize::<F, S, 5>(self)),
+            6 => F::run(OfSize::<F, S, 6>(self)),
+            7 => F::run(OfSize::<F, S, 7>(self)),
+            8 => F::run(OfSize::<F, S, 8>(self)),
+            _ => F::run(OfSize::<F, S, 0>(self)),
+        }
+    }
+
     /// All matrices, `width` at a time. `C` is the size where it is known to the compiler, else 0.
     #[inline(always)]
-    fn groups<L: Lanes<E = F>, const C: usize>(mut self, lanes: L) -> Result<(), (usize, Error)> {
+    pub(super) fn groups<L: Lanes<E = F>, const C: usize>(mut self, lanes: L) -> Result<(), (usize, Error)> {
         let c = if C == 0 { self.c } else { C };
         let (n, w) = (c * c, lanes.width());
         let with_grad = !self.grads.is_empty();
@@ -64,7 +76,8 @@ impl<F: Element, S: Sink<F>> Small<'_, F, S> {
             if found.fit[..count].contains(&false) {
                 let (c, weights, divisor, fit) = (c, self.weights, self.divisor, found.fit);
                 let sink = &mut self.sink;
-                F::run(Apart { c, first, fit, logps, weights, divisor, grads, sink })?;
+                let group = &mut group;
+                F::run(Apart { c, first, fit, logps, weights, divisor, grads, sink, group })?;
             }
             all_grads = rest;
         }
@@ -83,6 +96,8 @@ struct Apart<'a, F, S> {
     divisor: f64,
     grads: &'a mut [F],
     sink: &'a mut S,
+    /// Room to work in.
+    group: &'a mut Group<F>,
 }
 
 impl<F: Element, S: Sink<F>> Job<F> for Apart<'_, F, S> {
@@ -90,7 +105,7 @@ impl<F: Element, S: Sink<F>> Job<F> for Apart<'_, F, S> {
 
     #[inline(always)]
     fn run<L: Lanes<E = F>>(self, lanes: L) -> Self::Output {
-        let Self { c, first, fit, logps, weights, divisor, grads, sink } = self;
+        let Self { c, first, fit, logps, weights, divisor, grads, sink, group } = self;
         let (n, w) = (c * c, lanes.width());
         let unfit =
             || fit[..logps.len() / n].iter().enumerate().filter(|(_, fit)| !**fit).map(|(lane, _)| lane);
@@ -98,7 +113,6 @@ impl<F: Element, S: Sink<F>> Job<F> for Apart<'_, F, S> {
             values(&logps[lane * n..(lane + 1) * n], c, Targets::Diagonal)
                 .map_err(|error| (first + lane, error))?;
         }
-        let mut group = Group::new();
         group.load(lanes, c, logps);
         group.sweep_apart(lanes, c);
         for lane in unfit() {
