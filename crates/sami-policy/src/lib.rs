@@ -3,7 +3,7 @@
 //! SAMI needs three things of a language model: text for a prompt ([`Sampler`]), log-probabilities of given
 //! responses under given prompts ([`ContrastPolicy`]) and updates from a gradient in those log-probabilities
 //! ([`TrainablePolicy`]). Evaluation needs a fourth: somebody who says which of two responses follows a
-//! constitution better ([`Judge`]). Whoever has a model in candle, in burn or behind a server embeds SAMI by
+//! constitution better ([`Judge`]). A model that was taught a chat format answers conversations too ([`ChatSampler`]). Whoever has a model in candle, in burn or behind a server embeds SAMI by
 //! implementing these; `sami-torch` is the implementation on LibTorch.
 //!
 //! # Why a crate of its own
@@ -18,11 +18,13 @@
 //! row = constitution, column = response, entries Σ_t log π(y_t | y_<t, x, c) in nats, with the number of counted
 //! tokens beside each. R = C in the paper; R = m·C for m responses per constitution.
 
+mod chat;
 mod contrast;
 pub mod fake;
 mod judge;
 mod sampler;
 
+pub use chat::{ChatMessage, ChatRequest, ChatSampler, Role};
 pub use contrast::{
     ContrastPolicy, ContrastResponse, ContrastSet, ContrastSetError, PolicyProvider, SetGradient, SetLogps,
     Start, TrainablePolicy, UpdateReport,
