@@ -128,7 +128,7 @@ impl Forward {
         // Every counted position is read once, so copying is adding.
         let mut grad = no_grad(|| {
             Tensor::f_zeros(
-                [group.segment_tokens, grad_hidden.size2()?.1],
+                [group.geometry.segment_tokens, grad_hidden.size2()?.1],
                 (grad_hidden.kind(), grad_hidden.device()),
             )?
             .f_index_copy_(0, &group.counted, &grad_hidden)

@@ -187,7 +187,7 @@ impl TokenisedSet {
 }
 
 /// Consecutive items whose sizes add up to at most the budget; at least one item each.
-fn batches<T>(items: &[T], size: impl Fn(&T) -> usize, budget: usize) -> Vec<&[T]> {
+pub(crate) fn batches<T>(items: &[T], size: impl Fn(&T) -> usize, budget: usize) -> Vec<&[T]> {
     let mut batches = Vec::new();
     let mut start = 0;
     while start < items.len() {

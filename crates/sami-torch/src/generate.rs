@@ -137,16 +137,9 @@ fn prefill(model: &Model, entering: &[Sequence], first_slot: usize, cache: &[Lay
     let slots: Vec<i64> = (0..entering.len()).map(|offset| (first_slot + offset) as i64).collect();
     let mut x = model.embed().f_index_select(0, &group.ids)?;
     for (layer, cache) in model.layers.iter().zip(cache) {
-        x = layer.prefill(&x, &group.geometry, &slots, cache)?;
+        x = layer.prefill(&x, &group, &slots, cache)?;
     }
-    let mut end = 0;
-    let ends: Vec<i64> = rows
-        .iter()
-        .map(|row| {
-            end += row.len() as i64;
-            end - 1
-        })
-        .collect();
+    let ends: Vec<i64> = group.rows.iter().map(|row| row.segments.end as i64 - 1).collect();
     logits(model, &x.f_index_select(0, &Tensor::f_from_slice(&ends)?.f_to_device(model.device())?)?)
 }
 

@@ -93,6 +93,10 @@ impl Optimizer {
         Ok(Self { config, steps: 0, state })
     }
 
+    pub(crate) fn set_lr(&mut self, lr: f64) {
+        self.config.lr = lr;
+    }
+
     /// One step with the accumulated gradients, which are released one by one.
     pub(crate) fn step(&mut self, parameters: &[Parameter], grads: &mut Gradients) -> Result<UpdateReport> {
         no_grad(|| {

@@ -83,6 +83,11 @@ impl PackedRow {
     pub(crate) fn len(&self) -> usize {
         self.ids.len()
     }
+
+    /// No shared prefix and a single segment: plain causal attention.
+    pub(crate) fn is_one_sequence(&self) -> bool {
+        self.prefix == 0 && self.segment.iter().all(|&segment| segment == 1)
+    }
 }
 
 /// Longest common prefix that leaves the last prompt token of every sequence to its segment: responses often share

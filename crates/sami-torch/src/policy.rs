@@ -17,6 +17,7 @@ use crate::contrast::{Plan, TokenisedSet, contrast_step, score};
 use crate::device::to_tch;
 use crate::error::{Error, Result};
 use crate::generate::generate;
+use crate::language::{LmExample, LmLoss, language_model};
 use crate::model::Model;
 use crate::optimizer::Optimizer;
 use crate::options::{Dtype, EngineOptions, Precision};
@@ -109,6 +110,29 @@ impl TorchPolicy {
     /// The weights that the forward pass uses, by parameter name; flattened, f32.
     pub fn weights(&self) -> Result<Vec<(String, Vec<f32>)>> {
         self.model.parameters.iter().map(|p| Ok((p.name.clone(), flat_f32(&p.tensor)?))).collect()
+    }
+
+    /// Adds the gradient of the mean −log π over all counted tokens of these texts (nats per token) to what has been accumulated since
+    /// the last update: pretraining and fine-tuning on plain text. [`TrainablePolicy::optimizer_step`] follows.
+    pub fn lm_step(&mut self, examples: &[LmExample]) -> Result<LmLoss> {
+        language_model(&self.model, self.plan(), examples, Some(&mut self.gradients))
+    }
+
+    /// The loss of [`TorchPolicy::lm_step`] without a gradient.
+    pub fn lm_loss(&self, examples: &[LmExample]) -> Result<LmLoss> {
+        language_model(&self.model, self.plan(), examples, None)
+    }
+
+    /// Another learning rate from the next update on.
+    pub fn set_lr(&mut self, lr: f64) -> Result<()> {
+        let mut options = self.options.clone();
+        options.optimizer.lr = lr;
+        options.check()?;
+        if let Some(optimizer) = &mut self.optimizer {
+            optimizer.set_lr(lr);
+        }
+        self.options = options;
+        Ok(())
     }
 
     fn plan(&self) -> Plan {

@@ -8,7 +8,7 @@ use sami_policy::{
     ContrastPolicy, ContrastSet, FinishReason, SampleRequest, Sampler, SamplingParamsBuilder, StreamKey,
     TrainablePolicy,
 };
-use sami_torch::{Dtype, EngineOptions, Precision, TorchPolicy};
+use sami_torch::{Dtype, EngineOptions, LmExample, Precision, TorchPolicy};
 
 /// Every response alone: one prompt with one response is an ordinary causal sequence, so nothing is shared or masked.
 fn unpacked(sets: &[ContrastSet]) -> Vec<ContrastSet> {
@@ -304,4 +304,69 @@ fn stop_strings_cut_across_token_boundaries() {
         }
     }
     assert!(exact > 0);
+}
+
+/// Texts of very different lengths, longer than what attention scores at once.
+fn texts(policy: &TorchPolicy) -> Vec<Vec<u32>> {
+    let long =
+        "The post is about a garden, a neighbour and a fence that nobody wanted to pay for. ".repeat(24);
+    [40, 1400, 90, 700, 65]
+        .iter()
+        .map(|&length| policy.tokenizer().encode_prompt(&long[..length], "a text").unwrap())
+        .collect()
+}
+
+#[test]
+fn a_texts_loss_is_the_sum_over_its_parts() {
+    for model in MODELS {
+        let policy = open(model, &options());
+        let texts = texts(&policy);
+        assert!(texts[1].len() > 300, "{}", texts[1].len());
+        let whole: Vec<LmExample> =
+            texts.iter().map(|ids| LmExample { token_ids: ids.clone(), loss_from: 1 }).collect();
+        let parts: Vec<LmExample> = texts
+            .iter()
+            .flat_map(|ids| {
+                let bounds: Vec<usize> = (1..ids.len()).step_by(37).chain([ids.len()]).collect();
+                bounds
+                    .windows(2)
+                    .map(|w| LmExample { token_ids: ids[..w[1]].to_vec(), loss_from: w[0] })
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        let (whole, parts) = (policy.lm_loss(&whole).unwrap(), policy.lm_loss(&parts).unwrap());
+        assert_eq!(whole.tokens, parts.tokens);
+        assert!((whole.nats - parts.nats).abs() < 2e-6, "{model}: {whole:?} {parts:?}");
+    }
+}
+
+#[test]
+fn a_texts_gradient_is_that_of_its_log_probability() {
+    for model in MODELS {
+        let mut policy = open(model, &options());
+        let texts = texts(&policy);
+        let examples: Vec<LmExample> =
+            texts.iter().map(|ids| LmExample { token_ids: ids.clone(), loss_from: 9 }).collect();
+        let loss = policy.lm_step(&examples).unwrap();
+        let expected = policy.lm_loss(&examples).unwrap();
+        assert!((loss.nats - expected.nats).abs() < 1e-6);
+        let mut small = open(model, &EngineOptions { token_budget: 200, recompute: false, ..options() });
+        small.lm_step(&examples).unwrap();
+        assert!(relative(&gradients(&small), &gradients(&policy)) < 1e-5, "{model}");
+        // A step against the gradient lowers the loss by lr · ‖gradient‖₁ to first order (Adam's first step is a sign).
+        let before = loss.nats;
+        policy.set_lr(1e-5).unwrap();
+        policy.optimizer_step().unwrap();
+        assert!(policy.lm_loss(&examples).unwrap().nats < before);
+    }
+}
+
+#[test]
+fn a_text_with_nothing_to_predict_is_refused() {
+    let mut policy = open("llama-tied", &options());
+    for loss_from in [0, 3] {
+        let example = LmExample { token_ids: vec![1, 2, 3], loss_from };
+        let message = policy.lm_step(&[example]).unwrap_err().to_string();
+        assert!(message.contains("text 0"), "{message}");
+    }
 }

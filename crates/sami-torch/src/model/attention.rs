@@ -1,31 +1,16 @@
 //! Attention over packed rows: one prompt, then responses that see the prompt and themselves, never each other.
+//!
+//! Rows of like length are padded to one block, so that short ones cost few operations; a long row is a block of its own,
+//! without padding or copying.
 
 use tch::{Kind, Tensor};
 
 use crate::config::ModelConfig;
 use crate::error::Result;
 
-/// Which positions of one packed row see which, by logical position (not by place in the row).
-pub(crate) struct Mask {
-    /// [g·prefix, prefix], added to the scores of the prefix; `None` without a prefix.
-    prefix: Option<Tensor>,
-    /// [g·segments, row], added to the scores of the segments' tokens.
-    segments: Tensor,
-}
-
-/// One packed row inside a group of rows that go through the layers together.
-pub(crate) struct AttentionRow {
-    /// First token of the row in the group.
-    pub(crate) start: i64,
-    /// First segment token of the row among all segment tokens of the group.
-    pub(crate) segments_start: i64,
-    /// Tokens of the shared prefix.
-    pub(crate) prefix: i64,
-    /// Tokens of all segments.
-    pub(crate) segments: i64,
-    /// One mask per distinct window of the model.
-    pub(crate) masks: Vec<(Option<usize>, Mask)>,
-}
+/// Queries of a long prefix that are scored at once, against the keys up to their own end: half of the square of a causal mask is
+/// never computed.
+const CAUSAL_STEP: i64 = 128;
 
 /// Shape of the heads, and how many query heads share a key/value head.
 #[derive(Clone, Copy)]
@@ -53,89 +38,121 @@ impl Heads {
     }
 }
 
-impl Mask {
-    /// `segment[i]` is 0 in the prefix and a response's own number (from 1) in its segment; `position[i]` is the logical
-    /// position; both [row].
-    pub(crate) fn new(
-        segment: &Tensor,
-        position: &Tensor,
-        prefix: i64,
-        window: Option<usize>,
-        group: i64,
-        kind: Kind,
-    ) -> Result<Self> {
-        let row = segment.size1()?;
-        let bias = |from: i64, queries: i64, keys: i64| -> Result<Tensor> {
-            let column = |x: &Tensor| -> Result<Tensor> { Ok(x.f_narrow(0, from, queries)?.f_unsqueeze(1)?) };
-            let line = |x: &Tensor| -> Result<Tensor> { Ok(x.f_narrow(0, 0, keys)?.f_unsqueeze(0)?) };
-            let (query_position, key_position) = (column(position)?, line(position)?);
-            let own = line(segment)?.f_eq_tensor(&column(segment)?)?;
-            let shared = line(segment)?.f_eq(0)?;
-            let mut visible =
-                own.f_logical_or(&shared)?.f_logical_and(&key_position.f_le_tensor(&query_position)?)?;
-            if let Some(window) = window {
-                let near = query_position.f_sub(&key_position)?.f_lt(window as i64)?;
-                visible = visible.f_logical_and(&near)?;
+/// Where the tokens of a block's rows stand among the tokens of the group.
+pub(crate) enum Places {
+    /// One row, one run of tokens.
+    Run { start: i64, len: i64 },
+    /// Several rows, or one in two runs: `index` `[rows · longest]` names a token for every padded place, `real` the padded
+    /// places that are not padding.
+    Padded { index: Tensor, longest: i64, real: Tensor },
+}
+
+impl Places {
+    /// x: `[tokens, heads, dim]`. Returns `[rows, longest, heads, dim]`.
+    fn gather(&self, x: &Tensor, rows: i64) -> Result<Tensor> {
+        let (_, heads, dim) = x.size3()?;
+        match self {
+            Self::Run { start, len } => Ok(x.f_narrow(0, *start, *len)?.f_unsqueeze(0)?),
+            // As a lookup: its gradient is several times faster than that of index_select.
+            Self::Padded { index, longest, .. } => {
+                Ok(Tensor::f_embedding(&x.f_flatten(1, 2)?, index, -1, false, false)?
+                    .f_view([rows, *longest, heads, dim])?)
             }
-            let bias = Tensor::f_zeros([queries, keys], (kind, segment.device()))?
-                .f_masked_fill(&visible.f_logical_not()?, f64::NEG_INFINITY)?;
-            Ok(bias.f_repeat([group, 1])?)
-        };
-        let prefix_bias = if prefix > 0 { Some(bias(0, prefix, prefix)?) } else { None };
-        Ok(Self { prefix: prefix_bias, segments: bias(prefix, row - prefix, row)? })
+        }
+    }
+
+    /// y: `[rows · longest, width]`. Returns the real places, `[tokens, width]`.
+    fn scatter(&self, y: Tensor) -> Result<Tensor> {
+        match self {
+            Self::Run { .. } => Ok(y),
+            Self::Padded { real, .. } => Ok(Tensor::f_embedding(&y, real, -1, false, false)?),
+        }
     }
 }
 
-impl AttentionRow {
-    /// Attention of this row's segments, and of its prefix where `prefix_queries` are given too.
-    ///
-    /// q: [prefix or 0 + segments, query heads, dim]; k, v: [prefix + segments, key/value heads, dim]. Returns [queries,
-    /// query heads · dim].
+/// Rows that attend together.
+pub(crate) struct Block {
+    pub(crate) rows: i64,
+    /// Among the prefix tokens of the group for a block of prefixes, else among its segment tokens.
+    pub(crate) queries: Places,
+    /// Among all tokens of the group.
+    pub(crate) keys: Places,
+    /// `[rows, queries, keys]`, 0 or −∞, one per distinct window of the model.
+    pub(crate) masks: Vec<(Option<usize>, Tensor)>,
+    /// Query i sees no key after key i.
+    pub(crate) causal: bool,
+}
+
+impl Block {
+    /// q: `[tokens, query heads, dim]`; k, v: `[tokens, key/value heads, dim]`. Returns `[the block's queries, query heads ·
+    /// dim]`.
     pub(crate) fn attend(
         &self,
         q: &Tensor,
         k: &Tensor,
         v: &Tensor,
-        with_prefix: bool,
         window: Option<usize>,
         heads: Heads,
     ) -> Result<Tensor> {
+        let q = self.queries.gather(q, self.rows)?;
+        let (k, v) = (self.keys.gather(k, self.rows)?, self.keys.gather(v, self.rows)?);
         // Every distinct window of the model has a mask; the first is there always.
         let mask = self.masks.iter().find(|(own, _)| *own == window).or(self.masks.first());
         let Some((_, mask)) = mask else { return Ok(q.f_flatten(1, -1)?) };
-        let (k, v) = (k.f_transpose(0, 1)?, v.f_transpose(0, 1)?);
-        let mut blocks = Vec::with_capacity(2);
-        let mut from = 0;
-        if let (true, Some(bias)) = (with_prefix, &mask.prefix) {
-            let (k, v) = (k.f_narrow(1, 0, self.prefix)?, v.f_narrow(1, 0, self.prefix)?);
-            blocks.push(attend(&q.f_narrow(0, 0, self.prefix)?, &k, &v, bias, heads)?);
-            from = self.prefix;
-        }
-        blocks.push(attend(&q.f_narrow(0, from, self.segments)?, &k, &v, &mask.segments, heads)?);
-        Ok(if blocks.len() == 1 { blocks.swap_remove(0) } else { Tensor::f_cat(&blocks, 0)? })
+        let (queries, keys) = (q.size()[1], k.size()[1]);
+        let out = if self.causal && queries > CAUSAL_STEP {
+            let mut parts = Vec::new();
+            for start in (0..queries).step_by(CAUSAL_STEP as usize) {
+                let len = CAUSAL_STEP.min(queries - start);
+                let seen = (start + len).min(keys);
+                let mask = mask.f_narrow(1, start, len)?.f_narrow(2, 0, seen)?;
+                let (k, v) = (k.f_narrow(1, 0, seen)?, v.f_narrow(1, 0, seen)?);
+                parts.push(attend(&q.f_narrow(1, start, len)?, &k, &v, &mask, heads)?);
+            }
+            Tensor::f_cat(&parts, 1)?
+        } else {
+            attend(&q, &k, &v, mask, heads)?
+        };
+        self.queries.scatter(out.f_reshape([self.rows * queries, heads.query * heads.dim])?)
     }
 }
 
-/// softmax(q kᵀ / √dim + bias) v. q: [queries, heads, dim]; k, v: [key/value heads, keys, dim]; bias: [g·queries, keys].
-/// Returns [queries, heads · dim].
+/// softmax(q kᵀ / √dim + bias) v. q: `[rows, queries, heads, dim]`; k, v: `[rows, keys, key/value heads, dim]`; bias: `[rows,
+/// queries, keys]`. Returns `[rows, queries, heads, dim]`.
 ///
 /// The g query heads of a key/value head are stacked along the queries, so keys and values are never copied per
 /// query head.
 fn attend(q: &Tensor, k: &Tensor, v: &Tensor, bias: &Tensor, heads: Heads) -> Result<Tensor> {
-    let queries = q.size()[0];
-    let stacked = [heads.key_value, heads.group() * queries, heads.dim];
-    let q = q.f_transpose(0, 1)?.f_reshape(stacked)?;
-    let bias = bias.f_unsqueeze(0)?.f_expand([heads.key_value, -1, -1], false)?;
-    let scores = bias.f_baddbmm(&q, &k.f_transpose(1, 2)?, 1.0, heads.scale())?;
+    let (rows, queries, keys) = bias.size3()?;
+    let (batch, group) = (rows * heads.key_value, heads.group());
+    let q = q
+        .f_view([rows, queries, heads.key_value, group, heads.dim])?
+        .f_permute([0, 2, 3, 1, 4])?
+        .f_reshape([batch, group * queries, heads.dim])?;
+    let k = k.f_permute([0, 2, 3, 1])?.f_reshape([batch, heads.dim, keys])?;
+    let v = v.f_transpose(1, 2)?.f_reshape([batch, keys, heads.dim])?;
+    let nothing = Tensor::f_zeros([1, 1, 1], (q.kind(), q.device()))?;
+    let mut scores = nothing.f_baddbmm(&q, &k, 0.0, heads.scale())?.f_view([
+        rows,
+        heads.key_value,
+        group,
+        queries,
+        keys,
+    ])?;
+    let scores = scores.f_add_(&bias.f_view([rows, 1, 1, queries, keys])?)?;
     let probabilities = scores.f_softmax(-1, Kind::Float)?.f_to_kind(q.kind())?;
-    let out = probabilities.f_bmm(v)?.f_view([heads.query, queries, heads.dim])?;
-    Ok(out.f_transpose(0, 1)?.f_reshape([queries, heads.query * heads.dim])?)
+    Ok(probabilities
+        .f_view([batch, group * queries, keys])?
+        .f_bmm(&v)?
+        .f_view([rows, heads.key_value, group, queries, heads.dim])?
+        .f_permute([0, 3, 1, 2, 4])?
+        .f_reshape([rows, queries, heads.query, heads.dim])?)
 }
 
 /// One new token per sequence against its cached keys and values.
 ///
-/// q: [batch, heads, dim]; k, v: [batch, key/value heads, keys, dim]; bias: [batch, keys], −∞ where a sequence has no key.
-/// Returns [batch, heads · dim].
+/// q: `[batch, heads, dim]`; k, v: `[batch, key/value heads, keys, dim]`; bias: `[batch, keys]`, −∞ where a sequence has no key.
+/// Returns `[batch, heads · dim]`.
 pub(crate) fn attend_cached(
     q: &Tensor,
     k: &Tensor,

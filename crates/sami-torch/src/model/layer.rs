@@ -3,11 +3,12 @@
 
 use tch::{Kind, Tensor};
 
-use super::attention::{AttentionRow, Heads, attend_cached};
+use super::attention::{Block, Heads, attend_cached};
 use super::rope::Rotation;
 use super::{Parameter, ParameterRange};
 use crate::config::ModelConfig;
 use crate::error::Result;
+use crate::group::Group;
 
 /// y = x Wᵀ + b.
 struct Linear {
@@ -41,16 +42,21 @@ pub(crate) struct Layer {
     pub(crate) range: ParameterRange,
 }
 
-/// Where the tokens of a group of packed rows stand: what attention and rotary positions need.
+/// Where the tokens of a group of packed rows stand: what attention and rotary positions need. The prefixes of all rows come
+/// first, then the segments of all rows.
 pub(crate) struct Geometry {
     /// Rotation of every token.
     pub(crate) rotation: Rotation,
     /// Rotation of the segment tokens alone.
     pub(crate) segment_rotation: Rotation,
-    /// Places of the segment tokens, [segment tokens].
-    pub(crate) segment_index: Tensor,
-    /// The rows, in order.
-    pub(crate) rows: Vec<AttentionRow>,
+    /// Number of prefix tokens.
+    pub(crate) prefix_tokens: i64,
+    /// Number of segment tokens.
+    pub(crate) segment_tokens: i64,
+    /// Attention of the prefixes, in the order of their tokens.
+    pub(crate) prefixes: Vec<Block>,
+    /// Attention of the segments, in the order of their tokens.
+    pub(crate) segments: Vec<Block>,
 }
 
 /// Keys and values of one layer, [slots, key/value heads, longest, dim], filled in place.
@@ -110,57 +116,66 @@ impl Layer {
         }
     }
 
-    /// The layer over a group of packed rows. x: [tokens, hidden]. With `segments_only` (the last layer, whose output is
+    /// The layer over a group of packed rows. x: `[tokens, hidden]`. With `segments_only` (the last layer, whose output is
     /// read at response positions alone) the prefix serves as keys and values and nothing else is computed for it;
-    /// the result is then [segment tokens, hidden].
+    /// the result is then `[segment tokens, hidden]`.
     pub(crate) fn forward(&self, x: &Tensor, geometry: &Geometry, segments_only: bool) -> Result<Tensor> {
         let normed = rms_norm(x, &self.input_norm, self.eps)?;
-        let (x, query_input, query_rotation) = if segments_only {
-            let pick = |t: &Tensor| t.f_index_select(0, &geometry.segment_index);
-            (pick(x)?, pick(&normed)?, &geometry.segment_rotation)
-        } else {
-            (x.shallow_clone(), normed.shallow_clone(), &geometry.rotation)
-        };
-        let q = self.queries(&query_input, query_rotation)?;
         let (k, v) = self.keys_values(&normed, &geometry.rotation)?;
-        let mut attended = Vec::with_capacity(geometry.rows.len());
-        for row in &geometry.rows {
-            let tokens = row.prefix + row.segments;
-            let q = if segments_only {
-                q.f_narrow(0, row.segments_start, row.segments)?
-            } else {
-                q.f_narrow(0, row.start, tokens)?
-            };
-            let (k, v) = (k.f_narrow(0, row.start, tokens)?, v.f_narrow(0, row.start, tokens)?);
-            attended.push(row.attend(&q, &k, &v, !segments_only, self.window, self.heads)?);
-        }
-        let attended =
-            if attended.len() == 1 { attended.swap_remove(0) } else { Tensor::f_cat(&attended, 0)? };
-        self.finish(&x, &attended)
+        self.answer(x, &normed, &k, &v, geometry, segments_only)
     }
 
-    /// Like [`Layer::forward`] for whole prompts, and puts keys and values of row i into slot `slots[i]` of the cache.
+    /// Like [`Layer::forward`], and puts keys and values of the rows into slots of the cache: row i into `slots[i]`.
     pub(crate) fn prefill(
         &self,
         x: &Tensor,
-        geometry: &Geometry,
+        group: &Group,
         slots: &[i64],
         cache: &LayerCache,
     ) -> Result<Tensor> {
         let normed = rms_norm(x, &self.input_norm, self.eps)?;
-        let q = self.queries(&normed, &geometry.rotation)?;
-        let (k, v) = self.keys_values(&normed, &geometry.rotation)?;
-        let mut attended = Vec::with_capacity(geometry.rows.len());
-        for (row, &slot) in geometry.rows.iter().zip(slots) {
-            let tokens = row.prefix + row.segments;
-            let pick = |t: &Tensor| t.f_narrow(0, row.start, tokens);
-            let (q, k, v) = (pick(&q)?, pick(&k)?, pick(&v)?);
+        let (k, v) = self.keys_values(&normed, &group.geometry.rotation)?;
+        for (row, &slot) in group.rows.iter().zip(slots) {
             for (store, new) in [(&cache.keys, &k), (&cache.values, &v)] {
-                store.f_select(0, slot)?.f_narrow(1, 0, tokens)?.f_copy_(&new.f_transpose(0, 1)?)?;
+                let mut at = 0;
+                for part in [&row.prefix, &row.segments] {
+                    let (start, len) = (part.start as i64, part.len() as i64);
+                    let new = new.f_narrow(0, start, len)?.f_transpose(0, 1)?;
+                    store.f_select(0, slot)?.f_narrow(1, at, len)?.f_copy_(&new)?;
+                    at += len;
+                }
             }
-            attended.push(row.attend(&q, &k, &v, true, self.window, self.heads)?);
         }
-        self.finish(x, &Tensor::f_cat(&attended, 0)?)
+        self.answer(x, &normed, &k, &v, &group.geometry, false)
+    }
+
+    /// Queries, attention and MLP, once keys and values are there.
+    fn answer(
+        &self,
+        x: &Tensor,
+        normed: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        geometry: &Geometry,
+        segments_only: bool,
+    ) -> Result<Tensor> {
+        let segments = |t: &Tensor| t.f_narrow(0, geometry.prefix_tokens, geometry.segment_tokens);
+        let mut attended = Vec::with_capacity(geometry.prefixes.len() + geometry.segments.len());
+        let (x, q) = if segments_only {
+            (segments(x)?, self.queries(&segments(normed)?, &geometry.segment_rotation)?)
+        } else {
+            let q = self.queries(normed, &geometry.rotation)?;
+            for block in &geometry.prefixes {
+                attended.push(block.attend(&q, k, v, self.window, self.heads)?);
+            }
+            (x.shallow_clone(), segments(&q)?)
+        };
+        for block in &geometry.segments {
+            attended.push(block.attend(&q, k, v, self.window, self.heads)?);
+        }
+        let attended =
+            if attended.len() == 1 { attended.swap_remove(0) } else { Tensor::f_cat(&attended, 0)? };
+        self.finish(&x, &attended)
     }
 
     /// One new token per sequence. x: [batch, hidden].

@@ -13,7 +13,7 @@ use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::optimizer::split;
 
-pub(crate) use attention::{AttentionRow, Heads, Mask};
+pub(crate) use attention::{Block, Places};
 pub(crate) use layer::{Geometry, Layer, LayerCache, Step};
 pub(crate) use rope::Rope;
 
