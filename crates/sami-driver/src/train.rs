@@ -247,7 +247,7 @@ fn optimizer_step<P: TrainablePolicy>(
             &part[index].targets(),
             logps,
         ) {
-            Ok(gradient) => Ok(gradient / n),
+            Ok(gradient) => Ok((gradient / n).into()),
             Err(error) => {
                 refused = Some(part[index].id().to_owned());
                 Err(error)

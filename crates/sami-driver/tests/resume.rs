@@ -14,7 +14,7 @@ use sami_driver::recipe::Recipe;
 use sami_driver::{Blame, Driver, DriverError};
 use sami_policy::fake::{FakeError, FakePolicy, FakeProvider};
 use sami_policy::{
-    ContrastPolicy, ContrastSet, PolicyProvider, Sample, SampleRequest, Sampler, SamplingParams, SetGradient,
+    ContrastPolicy, ContrastSet, PolicyProvider, Sample, SampleRequest, Sampler, SamplingParams, GradientOf,
     SetLogps, Start, TrainablePolicy, UpdateReport,
 };
 
@@ -153,7 +153,7 @@ impl ContrastPolicy for Fused {
     fn contrast_step(
         &mut self,
         sets: &[ContrastSet],
-        gradient: &mut SetGradient<'_>,
+        gradient: &mut GradientOf<'_>,
     ) -> Result<Vec<SetLogps>, FakeError> {
         self.1.burn()?;
         self.0.contrast_step(sets, gradient)

@@ -132,6 +132,10 @@ pub struct SetLogps {
     /// Number of tokens in each sum. Joint tokenisation may merge differently after different prompts, so it is kept
     /// for every entry.
     pub tokens: Array2<usize>,
+    /// KL(π ‖ reference), exact over the vocabulary, in nats per token: mean over the tokens of each response under its own
+    /// constitution, then over responses. Only [`ContrastPolicy::contrast_step`] fills it in, and only where the policy keeps
+    /// a frozen reference.
+    pub kl: Option<f64>,
 }
 
 impl SetLogps {
@@ -149,9 +153,24 @@ impl SetLogps {
     }
 }
 
-/// Answers, for set `index` of the slice given to [`ContrastPolicy::contrast_step`] and its log-probabilities,
-/// with ∂loss/∂sum_logps, C × R.
-pub type SetGradient<'a> = dyn FnMut(usize, &SetLogps) -> Result<Array2<f64>, sami_core::Error> + 'a;
+/// What a set contributes to the loss, differentiated: the gradient that a policy back-propagates.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetGradient {
+    /// ∂loss/∂sum_logps, C × R.
+    pub sum_logps: Array2<f64>,
+    /// ∂loss/∂kl: the coefficient β over the number of queries in the batch; 0 for no KL term.
+    pub kl: f64,
+}
+
+impl From<Array2<f64>> for SetGradient {
+    /// A loss without a KL term.
+    fn from(sum_logps: Array2<f64>) -> Self {
+        Self { sum_logps, kl: 0.0 }
+    }
+}
+
+/// Answers for set `index` of the slice given to [`ContrastPolicy::contrast_step`] and its log-probabilities.
+pub type GradientOf<'a> = dyn FnMut(usize, &SetLogps) -> Result<SetGradient, sami_core::Error> + 'a;
 
 /// A model that scores contrast sets and can be trained on them.
 pub trait ContrastPolicy {
@@ -161,15 +180,15 @@ pub trait ContrastPolicy {
     /// The log-probabilities of every set, in order, without touching gradients.
     fn score(&mut self, sets: &[ContrastSet]) -> Result<Vec<SetLogps>, Self::Error>;
 
-    /// Scores every set and adds the gradient of Σ G ⊙ sum_logps, with G = `gradient(index, logps)` held constant, to
-    /// what has been accumulated since the last update. Returns the log-probabilities, in order.
+    /// Scores every set and adds the gradient of Σ G ⊙ sum_logps + κ·kl, with (G, κ) = `gradient(index, logps)` held constant,
+    /// to what has been accumulated since the last update. Returns the log-probabilities, in order.
     ///
     /// Whether activations are kept between the two or computed again, and how sets are grouped, is the
     /// implementer's business and changes nothing beyond rounding. `gradient` is called exactly once per set.
     fn contrast_step(
         &mut self,
         sets: &[ContrastSet],
-        gradient: &mut SetGradient<'_>,
+        gradient: &mut GradientOf<'_>,
     ) -> Result<Vec<SetLogps>, Self::Error>;
 }
 

@@ -18,7 +18,7 @@ use ndarray::Array2;
 use thiserror::Error;
 
 use crate::{
-    ContrastPolicy, ContrastSet, FinishReason, PolicyProvider, Sample, SampleRequest, Sampler,
+    ContrastPolicy, ContrastSet, FinishReason, GradientOf, PolicyProvider, Sample, SampleRequest, Sampler,
     SamplingParams, SetGradient, SetLogps, Start, StreamKey, TrainablePolicy, UpdateReport,
 };
 
@@ -87,6 +87,9 @@ pub enum FakeError {
         /// The length of a whole one.
         expected: usize,
     },
+    /// A loss with a KL term, which needs a frozen reference.
+    #[error("the gradient has a KL term, but this policy keeps no reference; train it with beta = 0")]
+    NoReference,
     /// The gradient closure answered with a matrix of another shape.
     #[error("contrast set {id}: the gradient is {got:?}, but the matrix is {expected:?}")]
     GradientShape {
@@ -242,6 +245,7 @@ impl FakePolicy {
         Ok(SetLogps {
             sum_logps: Array2::from_shape_fn(shape, |(c, r)| self.response_logp(&features[c], &responses[r])),
             tokens: Array2::from_shape_fn(shape, |(_, r)| responses[r].len()),
+            kl: None,
         })
     }
 
@@ -295,11 +299,14 @@ impl ContrastPolicy for FakePolicy {
     fn contrast_step(
         &mut self,
         sets: &[ContrastSet],
-        gradient: &mut SetGradient<'_>,
+        gradient: &mut GradientOf<'_>,
     ) -> Result<Vec<SetLogps>, FakeError> {
         let logps = self.score(sets)?;
         for (index, (set, logps)) in sets.iter().zip(&logps).enumerate() {
-            let g = gradient(index, logps)?;
+            let SetGradient { sum_logps: g, kl } = gradient(index, logps)?;
+            if kl != 0.0 {
+                return Err(FakeError::NoReference);
+            }
             if g.dim() != logps.sum_logps.dim() {
                 let (got, expected) = (g.dim(), logps.sum_logps.dim());
                 return Err(FakeError::GradientShape { id: set.id().to_owned(), got, expected });

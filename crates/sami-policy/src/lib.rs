@@ -26,8 +26,8 @@ mod sampler;
 
 pub use chat::{ChatMessage, ChatRequest, ChatSampler, Role};
 pub use contrast::{
-    ContrastPolicy, ContrastResponse, ContrastSet, ContrastSetError, PolicyProvider, SetGradient, SetLogps,
-    Start, TrainablePolicy, UpdateReport,
+    ContrastPolicy, ContrastResponse, ContrastSet, ContrastSetError, GradientOf, PolicyProvider, SetGradient,
+    SetLogps, Start, TrainablePolicy, UpdateReport,
 };
 pub use judge::{Comparison, Judge, Verdict};
 pub use sampler::{

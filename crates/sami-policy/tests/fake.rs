@@ -29,7 +29,7 @@ fn gradient_matches_central_differences() {
     let g = array![[0.7, -0.2], [0.1, -1.3]];
     let dir = tempfile::tempdir().unwrap();
     let mut policy = FakePolicy::random(3, 0.5, SGD);
-    policy.contrast_step(&[set()], &mut |_, _| Ok(g.clone())).unwrap();
+    policy.contrast_step(&[set()], &mut |_, _| Ok(g.clone().into())).unwrap();
     let gradient = policy.accumulated_gradient().clone();
     assert!(gradient.iter().filter(|g| **g != 0.0).count() > 100);
 
@@ -37,7 +37,7 @@ fn gradient_matches_central_differences() {
     policy.save(&dir.path().join("base")).unwrap();
     let slope = |lr: f64| {
         let mut moved = FakePolicy::open(&dir.path().join("base"), FakeOptimizer::Sgd { lr }).unwrap();
-        moved.contrast_step(&[set()], &mut |_, _| Ok(g.clone())).unwrap();
+        moved.contrast_step(&[set()], &mut |_, _| Ok(g.clone().into())).unwrap();
         moved.optimizer_step().unwrap();
         weighted(&mut moved, &g)
     };
@@ -104,7 +104,7 @@ fn state_goes_on_as_if_nothing_had_happened() {
     let dir = tempfile::tempdir().unwrap();
     let adam = FakeOptimizer::Adam { lr: 0.01 };
     let step = |policy: &mut FakePolicy| {
-        policy.contrast_step(&[set()], &mut |_, _| Ok(array![[-0.5, 0.5], [0.5, -0.5]])).unwrap();
+        policy.contrast_step(&[set()], &mut |_, _| Ok(array![[-0.5, 0.5], [0.5, -0.5]].into())).unwrap();
         policy.optimizer_step().unwrap()
     };
     let mut whole = FakePolicy::random(9, 0.5, adam);

@@ -8,7 +8,7 @@ use tch::{Kind, Tensor, no_grad, with_grad};
 
 use crate::error::Result;
 use crate::group::Group;
-use crate::head::{self, HeadForward};
+use crate::head::{self, HeadForward, HeadKl};
 use crate::model::Model;
 
 /// Gradients of every parameter, by its index in the model, in f32 (bf16 for pure bf16 training); `None` is zero.
@@ -105,18 +105,29 @@ impl Forward {
         })
     }
 
-    /// Adds the gradient of Σ weights ⊙ logps to `grads`. weights: [counted], f32.
+    /// Adds the gradient of Σ weights ⊙ logps, and of the KL term where there is one, to `grads`. weights: `[counted]`, f32.
+    /// Returns the KL at each of the term's places.
     pub(crate) fn backward(
         self,
         model: &Model,
         group: &Group,
         weights: &Tensor,
+        kl: Option<&KlTerm>,
         grads: &mut Gradients,
-    ) -> Result<()> {
-        let (grad_normed, grad_head) =
+    ) -> Result<Option<Tensor>> {
+        let (mut grad_normed, grad_head) =
             no_grad(|| head::backward(self.head, &self.normed, model.head(), &group.targets, weights))?;
         grads.add(model.head_index(), &grad_head)?;
         drop(grad_head);
+        let mut kls = None;
+        if let Some(term) = kl {
+            let found = no_grad(|| term.evaluate(model, &self.normed))?;
+            if let Some((grad_h, grad_head)) = found.gradient {
+                grad_normed = no_grad(|| grad_normed.f_index_add_(0, &term.places, &grad_h))?;
+                grads.add(model.head_index(), &grad_head)?;
+            }
+            kls = Some(found.kl);
+        }
 
         let hidden = leaf(&self.hidden)?;
         let normed = with_grad(|| model.final_norm(&hidden, model.norm()))?;
@@ -163,7 +174,50 @@ impl Forward {
                 false,
             )?;
             grads.add(model.embed_index(), &grad)
+        })?;
+        Ok(kls)
+    }
+}
+
+/// β·KL(π ‖ reference) at some of the counted positions.
+pub(crate) struct KlTerm {
+    /// Which of the counted positions, `[n]`.
+    places: Tensor,
+    /// The reference's normed hidden states there, `[n, hidden]`, and its head.
+    reference: (Tensor, Tensor),
+    /// ∂loss/∂KL of each, `[n]`, f32; absent where the KL is only looked at.
+    coefficients: Option<Tensor>,
+}
+
+impl KlTerm {
+    /// Runs the reference over the group.
+    pub(crate) fn new(
+        reference: &Model,
+        group: &Group,
+        places: &[i64],
+        coefficients: Option<&[f32]>,
+    ) -> Result<Self> {
+        no_grad(|| {
+            let tensor = |t: Tensor| -> Result<Tensor> { Ok(t.f_to_device(reference.device())?) };
+            let places = tensor(Tensor::f_from_slice(places)?)?;
+            let mut x = reference.embed().f_index_select(0, &group.ids)?;
+            for (index, layer) in reference.layers.iter().enumerate() {
+                x = layer.forward(&x, &group.geometry, index + 1 == reference.layers.len())?;
+            }
+            let hidden = x.f_index_select(0, &group.counted.f_index_select(0, &places)?)?;
+            let normed = reference.final_norm(&hidden, reference.norm())?;
+            let coefficients = match coefficients {
+                Some(values) => Some(tensor(Tensor::f_from_slice(values)?)?),
+                None => None,
+            };
+            Ok(Self { places, reference: (normed, reference.head().shallow_clone()), coefficients })
         })
+    }
+
+    fn evaluate(&self, model: &Model, normed: &Tensor) -> Result<HeadKl> {
+        let h = normed.f_index_select(0, &self.places)?;
+        let (reference_h, reference_head) = (&self.reference.0, &self.reference.1);
+        head::kl((&h, model.head()), (reference_h, reference_head), self.coefficients.as_ref())
     }
 }
 

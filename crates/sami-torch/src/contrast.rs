@@ -1,10 +1,10 @@
 //! Contrast scoring and training: from sets of texts to log-probabilities and gradients.
 
 use ndarray::Array2;
-use sami_policy::{ContrastSet, SetGradient, SetLogps};
+use sami_policy::{ContrastSet, GradientOf, SetGradient, SetLogps};
 use tch::{Kind, Tensor};
 
-use crate::backward::{Forward, Gradients, Keep};
+use crate::backward::{Forward, Gradients, Keep, KlTerm};
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::model::Model;
@@ -22,6 +22,8 @@ pub(crate) struct Plan {
 pub(crate) struct TokenisedSet {
     id: String,
     rows: Vec<Vec<Sequence>>,
+    /// The own constitution of every response.
+    targets: Vec<usize>,
     /// Entries where prompt + response tokenised jointly differ from the prompt's own tokens.
     pub(crate) boundary_merges: usize,
 }
@@ -54,7 +56,7 @@ impl TokenisedSet {
             }
             rows.push(row);
         }
-        Ok(Self { id: set.id().to_owned(), rows, boundary_merges })
+        Ok(Self { id: set.id().to_owned(), rows, targets: set.targets(), boundary_merges })
     }
 
     fn shape(&self) -> (usize, usize) {
@@ -117,15 +119,16 @@ pub(crate) fn score(model: &Model, plan: Plan, sets: &[TokenisedSet]) -> Result<
     Ok(matrices)
 }
 
-/// Scores every set and accumulates the gradient of Σ G ⊙ sum_logps.
+/// Scores every set and accumulates the gradient of Σ G ⊙ sum_logps + κ·kl.
 ///
 /// Sets that fit the budget together take one pass: forward, G, backward. A set that does not fit alone takes two (GradCache):
 /// its matrix is scored without gradient, and once G is known each piece runs forward and backward on its own.
 pub(crate) fn contrast_step(
     model: &Model,
+    reference: Option<&Model>,
     plan: Plan,
     sets: &[TokenisedSet],
-    gradient: &mut SetGradient<'_>,
+    gradient: &mut GradientOf<'_>,
     grads: &mut Gradients,
 ) -> Result<Vec<SetLogps>> {
     let mut matrices = Vec::with_capacity(sets.len());
@@ -146,30 +149,34 @@ pub(crate) fn contrast_step(
         } else {
             logps = score(model, plan, batch)?;
         }
-        let mut matrices_g = Vec::with_capacity(batch.len());
-        for (index, (set, logps)) in batch.iter().zip(&logps).enumerate() {
-            let g = gradient(first + index, logps)?;
-            if g.dim() != set.shape() {
-                return Err(Error::GradientShape { id: set.id.clone(), got: g.dim(), expected: set.shape() });
+        let gradients = batch
+            .iter()
+            .zip(&logps)
+            .enumerate()
+            .map(|(index, (set, logps))| set.checked(gradient(first + index, logps)?, reference.is_some()))
+            .collect::<Result<Vec<_>>>()?;
+        let mut backward = |pieces: &[Piece], group: &Group, forward: Forward| -> Result<()> {
+            let weights = token_weights(pieces, &gradients, model.device())?;
+            let own = OwnTokens::of(batch, pieces);
+            let term = match reference {
+                Some(reference) if !own.places.is_empty() => {
+                    let coefficients = own.coefficients(&gradients);
+                    Some(KlTerm::new(reference, group, &own.places, coefficients.as_deref())?)
+                }
+                _ => None,
+            };
+            if let Some(kls) = forward.backward(model, group, &weights, term.as_ref(), grads)? {
+                own.collect(&kls, &mut logps)?;
             }
-            if g.iter().any(|entry| !entry.is_finite()) {
-                return Err(Error::NonFinite {
-                    what: format!("the gradient in the log-probabilities of set {}", set.id),
-                });
-            }
-            matrices_g.push(g);
-        }
+            Ok(())
+        };
         match kept {
-            Some((group, forward)) => {
-                let weights = token_weights(&pieces, &matrices_g, model.device())?;
-                forward.backward(model, &group, &weights, grads)?;
-            }
+            Some((group, forward)) => backward(&pieces, &group, forward)?,
             None => {
                 for part in batches(&pieces, |piece| piece.packed.len(), plan.token_budget) {
                     let group = group(model, part)?;
                     let forward = Forward::run(model, &group, keep)?;
-                    let weights = token_weights(part, &matrices_g, model.device())?;
-                    forward.backward(model, &group, &weights, grads)?;
+                    backward(part, &group, forward)?;
                 }
             }
         }
@@ -178,11 +185,67 @@ pub(crate) fn contrast_step(
     Ok(matrices)
 }
 
+/// The counted tokens of responses under their own constitutions, where the KL is taken.
+struct OwnTokens {
+    /// Places among the counted tokens of a group.
+    places: Vec<i64>,
+    /// The set of each, and its share in that set's mean: 1 / (responses · tokens of its response).
+    shares: Vec<(usize, f64)>,
+}
+
+impl OwnTokens {
+    fn of(sets: &[TokenisedSet], pieces: &[Piece]) -> Self {
+        let (mut places, mut shares) = (Vec::new(), Vec::new());
+        let counted = pieces.iter().flat_map(|piece| piece.packed.counted.iter().map(move |c| (piece, c)));
+        for (place, (piece, counted)) in counted.enumerate() {
+            let (set, response) = (&sets[piece.set], piece.first_response + counted.sequence);
+            if set.targets[response] == piece.constitution {
+                let tokens = set.rows[piece.constitution][response].counted();
+                places.push(place as i64);
+                shares.push((piece.set, 1.0 / (set.targets.len() * tokens) as f64));
+            }
+        }
+        Self { places, shares }
+    }
+
+    /// ∂loss/∂KL of every token; `None` where the loss has no KL term.
+    fn coefficients(&self, gradients: &[SetGradient]) -> Option<Vec<f32>> {
+        let values = self.shares.iter().map(|(set, share)| (gradients[*set].kl * share) as f32);
+        gradients.iter().any(|gradient| gradient.kl != 0.0).then(|| values.collect())
+    }
+
+    /// Adds the tokens' KL to the means of their sets.
+    fn collect(&self, kls: &Tensor, logps: &mut [SetLogps]) -> Result<()> {
+        let values = Vec::<f32>::try_from(kls.f_to_device(tch::Device::Cpu)?)?;
+        for ((set, share), value) in self.shares.iter().zip(values) {
+            *logps[*set].kl.get_or_insert(0.0) += share * f64::from(value);
+        }
+        Ok(())
+    }
+}
+
 impl TokenisedSet {
     fn empty_logps(&self) -> SetLogps {
         let shape = self.shape();
         let tokens = Array2::from_shape_fn(shape, |(c, r)| self.rows[c][r].counted());
-        SetLogps { sum_logps: Array2::zeros(shape), tokens }
+        SetLogps { sum_logps: Array2::zeros(shape), tokens, kl: None }
+    }
+
+    /// Refuses a gradient of another shape, one that is not finite, and a KL term without a reference.
+    fn checked(&self, gradient: SetGradient, has_reference: bool) -> Result<SetGradient> {
+        let SetGradient { sum_logps: g, kl } = &gradient;
+        if g.dim() != self.shape() {
+            return Err(Error::GradientShape { id: self.id.clone(), got: g.dim(), expected: self.shape() });
+        }
+        if !kl.is_finite() || g.iter().any(|entry| !entry.is_finite()) {
+            return Err(Error::NonFinite {
+                what: format!("the gradient in the log-probabilities of set {}", self.id),
+            });
+        }
+        if *kl != 0.0 && !has_reference {
+            return Err(Error::NoReference);
+        }
+        Ok(gradient)
     }
 }
 
@@ -227,12 +290,13 @@ fn collect(sets: &[TokenisedSet], pieces: &[Piece], forward: &Forward, logps: &m
 }
 
 /// The weight of every counted token: its entry of G, for entries are sums over tokens.
-fn token_weights(pieces: &[Piece], gradients: &[Array2<f64>], device: tch::Device) -> Result<Tensor> {
+fn token_weights(pieces: &[Piece], gradients: &[SetGradient], device: tch::Device) -> Result<Tensor> {
     let weights: Vec<f32> = pieces
         .iter()
         .flat_map(|piece| {
             piece.packed.counted.iter().map(move |counted| {
-                gradients[piece.set][[piece.constitution, piece.first_response + counted.sequence]] as f32
+                let entry = [piece.constitution, piece.first_response + counted.sequence];
+                gradients[piece.set].sum_logps[entry] as f32
             })
         })
         .collect();

@@ -8,6 +8,17 @@ use thiserror::Error;
 /// Everything `sami-torch` reports. Messages name the file, tensor or field, and what to do next.
 #[derive(Debug, Error)]
 pub enum Error {
+    /// A KL term without a model to measure against.
+    #[error(
+        "the loss has a KL term, but no reference is kept; open the policy with a reference, or train with beta = 0"
+    )]
+    NoReference,
+    /// A reference of another shape.
+    #[error("{}: the reference's tensors differ from the policy's in name or shape; use the base that training started from", dir.display())]
+    Reference {
+        /// The reference's directory.
+        dir: PathBuf,
+    },
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     Io {

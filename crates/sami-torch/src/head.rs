@@ -58,18 +58,63 @@ pub(crate) fn backward(
         let grad = grad.f_scatter_add_(-1, &pick(targets)?.f_unsqueeze(-1)?, &w)?.f_to_kind(h.kind())?;
         grad_h.push(grad.f_mm(weight)?);
         let part = grad.f_transpose(0, 1)?.f_mm(&pick(h)?)?.f_to_kind(Kind::Float)?;
-        match &mut grad_weight {
-            Some(sum) => {
-                let _ = sum.f_add_(&part)?;
-            }
-            None => grad_weight = Some(part),
-        }
+        add(&mut grad_weight, part)?;
     }
     let grad_weight = match grad_weight {
         Some(grad) => grad,
         None => weight.f_zeros_like()?.f_to_kind(Kind::Float)?,
     };
     Ok((Tensor::f_cat(&grad_h, 0)?, grad_weight))
+}
+
+/// KL(π ‖ reference) at each position, exact over the vocabulary, and the gradient of Σ coefficients ⊙ KL.
+pub(crate) struct HeadKl {
+    /// `[n]`, f32, in nats.
+    pub(crate) kl: Tensor,
+    /// In h, `[n, hidden]`, and in W, `[vocab, hidden]` as f32; absent without coefficients.
+    pub(crate) gradient: Option<(Tensor, Tensor)>,
+}
+
+/// With p = softmax(h Wᵀ) and q the reference's: KL = Σ p (ln p − ln q), ∂KL/∂logits = p ⊙ (ln p − ln q − KL).
+/// h, `reference_h`: `[n, hidden]`; coefficients: `[n]`, f32.
+pub(crate) fn kl(
+    (h, weight): (&Tensor, &Tensor),
+    (reference_h, reference_weight): (&Tensor, &Tensor),
+    coefficients: Option<&Tensor>,
+) -> Result<HeadKl> {
+    let (mut kls, mut grad_h, mut grad_weight) = (Vec::new(), Vec::new(), None);
+    for (start, length) in chunks(h, weight)? {
+        let logps = |h: &Tensor, weight: &Tensor| -> Result<Tensor> {
+            Ok(chunk_logits(h, weight, start, length)?.f_log_softmax(-1, Kind::Float)?)
+        };
+        let logp = logps(h, weight)?;
+        let apart = logp.f_sub(&logps(reference_h, reference_weight)?)?;
+        let p = logp.f_exp()?;
+        let kl = p.f_mul(&apart)?.f_sum_dim_intlist([-1i64].as_slice(), true, Kind::Float)?;
+        if let Some(coefficients) = coefficients {
+            let scale = coefficients.f_narrow(0, start, length)?.f_unsqueeze(-1)?;
+            let grad = p.f_mul(&apart.f_sub(&kl)?)?.f_mul_(&scale)?.f_to_kind(h.kind())?;
+            grad_h.push(grad.f_mm(weight)?);
+            let part = grad.f_transpose(0, 1)?.f_mm(&h.f_narrow(0, start, length)?)?;
+            add(&mut grad_weight, part.f_to_kind(Kind::Float)?)?;
+        }
+        kls.push(kl.f_squeeze_dim(-1)?);
+    }
+    let gradient = match grad_weight {
+        Some(grad_weight) => Some((Tensor::f_cat(&grad_h, 0)?, grad_weight)),
+        None => None,
+    };
+    Ok(HeadKl { kl: Tensor::f_cat(&kls, 0)?, gradient })
+}
+
+fn add(sum: &mut Option<Tensor>, part: Tensor) -> Result<()> {
+    match sum {
+        Some(sum) => {
+            let _ = sum.f_add_(&part)?;
+        }
+        None => *sum = Some(part),
+    }
+    Ok(())
 }
 
 /// f32 logits [n, vocab] of a few positions.

@@ -61,7 +61,7 @@ pub(crate) fn language_model(
         sum -= logps;
         if let Some(grads) = grads.as_deref_mut() {
             let weights = Tensor::f_full_like(forward.logps(), -1.0 / tokens as f64)?;
-            forward.backward(model, &group, &weights, grads)?;
+            forward.backward(model, &group, &weights, None, grads)?;
         }
     }
     Ok(LmLoss { nats: if tokens == 0 { 0.0 } else { sum / tokens as f64 }, tokens })

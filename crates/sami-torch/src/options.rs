@@ -196,6 +196,8 @@ pub struct EngineOptions {
     pub recompute: bool,
     /// Sequences that are generated side by side.
     pub generation_batch: usize,
+    /// Keep the base's weights beside the trained ones, so that the KL to it can be measured and bounded.
+    pub keep_reference: bool,
 }
 
 impl Default for EngineOptions {
@@ -209,6 +211,7 @@ impl Default for EngineOptions {
             token_budget: 4096,
             recompute: true,
             generation_batch: 64,
+            keep_reference: false,
         }
     }
 }

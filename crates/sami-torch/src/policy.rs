@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use sami_policy::{
-    ContrastPolicy, ContrastSet, PolicyProvider, Sample, SampleRequest, Sampler, SamplingParams, SetGradient,
+    ContrastPolicy, ContrastSet, GradientOf, PolicyProvider, Sample, SampleRequest, Sampler, SamplingParams,
     SetLogps, Start, TrainablePolicy, UpdateReport,
 };
 use tch::{Kind, Tensor, no_grad};
@@ -28,6 +28,8 @@ const STATE_FILE: &str = "trainer.safetensors";
 /// A causal language model on LibTorch with its tokenizer: a [`Sampler`], a [`ContrastPolicy`] and a [`TrainablePolicy`].
 pub struct TorchPolicy {
     model: Model,
+    /// The frozen model that the KL is measured against.
+    reference: Option<Model>,
     tokenizer: Tokenizer,
     options: EngineOptions,
     writer: CheckpointWriter,
@@ -57,12 +59,26 @@ impl TorchPolicy {
             gradients: Gradients::new(model.parameters.len(), kind),
             writer: CheckpointWriter::new(dir, reader.layout()),
             model,
+            reference: None,
             tokenizer,
             options: options.clone(),
             remainders,
             optimizer: None,
             boundary_merges: 0,
         })
+    }
+
+    /// Keeps the checkpoint in `dir` as the frozen reference: from now on [`ContrastPolicy::contrast_step`] reports the KL to it,
+    /// and takes gradients with a KL term. The two must have one architecture.
+    pub fn with_reference(mut self, dir: &Path) -> Result<Self> {
+        let config = ModelConfig::read(dir)?;
+        if config.tensors() != self.model.config.tensors() {
+            return Err(Error::Reference { dir: dir.to_owned() });
+        }
+        let reader = CheckpointReader::open(dir, &config)?;
+        let (model, _) = Model::load(config, &reader, self.model.device(), self.model.kind())?;
+        self.reference = Some(model);
+        Ok(self)
     }
 
     /// The checked architecture.
@@ -200,10 +216,10 @@ impl ContrastPolicy for TorchPolicy {
     fn contrast_step(
         &mut self,
         sets: &[ContrastSet],
-        gradient: &mut SetGradient<'_>,
+        gradient: &mut GradientOf<'_>,
     ) -> Result<Vec<SetLogps>> {
         let sets = self.tokenise(sets)?;
-        contrast_step(&self.model, self.plan(), &sets, gradient, &mut self.gradients)
+        contrast_step(&self.model, self.reference.as_ref(), self.plan(), &sets, gradient, &mut self.gradients)
     }
 }
 
@@ -286,6 +302,7 @@ impl PolicyProvider for TorchProvider {
     }
 
     fn policy(&self, start: Start<'_>) -> Result<TorchPolicy> {
-        self.open(start)
+        let policy = self.open(start)?;
+        if self.options.keep_reference { policy.with_reference(&self.base) } else { Ok(policy) }
     }
 }

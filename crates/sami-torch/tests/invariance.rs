@@ -52,7 +52,7 @@ fn packing_changes_no_gradient() {
         let mut packed = open(model, &options());
         packed
             .contrast_step(&sets, &mut |_, logps| {
-                Ok(ndarray::Array2::from_shape_fn(logps.sum_logps.dim(), |(c, r)| weight(c, r)))
+                Ok(ndarray::Array2::from_shape_fn(logps.sum_logps.dim(), |(c, r)| weight(c, r)).into())
             })
             .unwrap();
         let mut single = open(model, &options());
@@ -64,7 +64,9 @@ fn packing_changes_no_gradient() {
                     .flat_map(move |c| (0..set.responses().len()).map(move |r| weight(c, r)))
             })
             .collect();
-        single.contrast_step(&singles, &mut |index, _| Ok(ndarray::arr2(&[[entries[index]]]))).unwrap();
+        single
+            .contrast_step(&singles, &mut |index, _| Ok(ndarray::arr2(&[[entries[index]]]).into()))
+            .unwrap();
         assert!(relative(&gradients(&packed), &gradients(&single)) < 1e-5, "{model}");
     }
 }
@@ -98,7 +100,7 @@ fn the_order_of_sets_and_micro_batches_change_nothing_beyond_rounding() {
             policy
                 .contrast_step(chunk, &mut |_, logps| {
                     let outcome = objective.loss_and_grad(logps.reduce(objective.reduction()).view())?;
-                    Ok(logps.gradient_in_sums(objective.reduction(), outcome.grad / sets.len() as f64))
+                    Ok(logps.gradient_in_sums(objective.reduction(), outcome.grad / sets.len() as f64).into())
                 })
                 .unwrap();
         }

@@ -208,10 +208,13 @@ fn a_wrong_gradient_is_refused_and_leaves_the_weights() {
     let mut policy = open("mistral-f32", &options());
     let before = policy.weights().unwrap();
     let sets = sets("mistral-f32", "pairs-c2.jsonl");
-    let message =
-        policy.contrast_step(&sets, &mut |_, _| Ok(ndarray::Array2::zeros((1, 3)))).unwrap_err().to_string();
+    let message = policy
+        .contrast_step(&sets, &mut |_, _| Ok(ndarray::Array2::zeros((1, 3)).into()))
+        .unwrap_err()
+        .to_string();
     assert!(message.contains("(1, 3), but its log-probabilities are (2, 2)"), "{message}");
-    let nan = &mut |_: usize, _: &sami_policy::SetLogps| Ok(ndarray::Array2::from_elem((2, 2), f64::NAN));
+    let nan =
+        &mut |_: usize, _: &sami_policy::SetLogps| Ok(ndarray::Array2::from_elem((2, 2), f64::NAN).into());
     let message = policy.contrast_step(&sets, nan).unwrap_err().to_string();
     assert!(message.contains("set ladder"), "{message}");
     assert_eq!(policy.weights().unwrap(), before);

@@ -117,7 +117,7 @@ pub fn accumulate(policy: &mut TorchPolicy, sets: &[ContrastSet]) -> f64 {
             let reduced = logps.reduce(objective.reduction());
             let outcome = objective.loss_and_grad(reduced.view())?;
             loss += outcome.loss / n;
-            Ok(logps.gradient_in_sums(objective.reduction(), outcome.grad / n))
+            Ok(logps.gradient_in_sums(objective.reduction(), outcome.grad / n).into())
         })
         .unwrap();
     loss
