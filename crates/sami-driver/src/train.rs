@@ -260,6 +260,6 @@ fn optimizer_step<P: TrainablePolicy>(
             });
         }
     }
-    let update = policy.optimizer_step().map_err(|e| Doing::Update.failed(e))?;
+    let update = policy.optimizer_step(1.0).map_err(|e| Doing::Update.failed(e))?;
     Ok(sums.metrics(job, step, batch.len(), update, begun.elapsed().as_secs_f64()))
 }

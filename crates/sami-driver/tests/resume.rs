@@ -161,9 +161,9 @@ impl ContrastPolicy for Fused {
 }
 
 impl TrainablePolicy for Fused {
-    fn optimizer_step(&mut self) -> Result<UpdateReport, FakeError> {
+    fn optimizer_step(&mut self, lr_factor: f64) -> Result<UpdateReport, FakeError> {
         self.1.burn()?;
-        self.0.optimizer_step()
+        self.0.optimizer_step(lr_factor)
     }
     fn save(&self, dir: &Path) -> Result<(), FakeError> {
         self.1.burn()?;

@@ -209,8 +209,9 @@ pub struct UpdateReport {
 
 /// A [`ContrastPolicy`] with an optimizer, and a way onto disk.
 pub trait TrainablePolicy: ContrastPolicy {
-    /// One optimizer step with the accumulated gradient, which is then zero again.
-    fn optimizer_step(&mut self) -> Result<UpdateReport, Self::Error>;
+    /// One optimizer step with the accumulated gradient, which is then zero again, at `lr_factor` times the configured learning
+    /// rate: what a schedule says of this step, 1 without one.
+    fn optimizer_step(&mut self, lr_factor: f64) -> Result<UpdateReport, Self::Error>;
 
     /// Writes the trained model to `dir` so that [`PolicyProvider`] (and, for `sami-torch`, Hugging Face tools) can open
     /// it. `dir` appears whole or not at all.

@@ -324,10 +324,10 @@ impl ContrastPolicy for FakePolicy {
 }
 
 impl TrainablePolicy for FakePolicy {
-    fn optimizer_step(&mut self) -> Result<UpdateReport, FakeError> {
+    fn optimizer_step(&mut self, lr_factor: f64) -> Result<UpdateReport, FakeError> {
         self.steps += 1;
         let update = match self.optimizer {
-            FakeOptimizer::Sgd { lr } => self.grad.mapv(|g| -lr * g),
+            FakeOptimizer::Sgd { lr } => self.grad.mapv(|g| -lr * lr_factor * g),
             FakeOptimizer::Adam { lr } => {
                 let t = self.steps as f64;
                 self.first_moment.zip_mut_with(&self.grad, |m, &g| *m = 0.9 * *m + 0.1 * g);
@@ -335,7 +335,7 @@ impl TrainablePolicy for FakePolicy {
                 let (c1, c2) = (1.0 - 0.9_f64.powf(t), 1.0 - 0.999_f64.powf(t));
                 let mut update = self.first_moment.clone();
                 update.zip_mut_with(&self.second_moment, |m, &v| {
-                    *m = -lr * (*m / c1) / ((v / c2).sqrt() + 1e-8);
+                    *m = -lr * lr_factor * (*m / c1) / ((v / c2).sqrt() + 1e-8);
                 });
                 update
             }

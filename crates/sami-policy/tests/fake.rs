@@ -38,7 +38,7 @@ fn gradient_matches_central_differences() {
     let slope = |lr: f64| {
         let mut moved = FakePolicy::open(&dir.path().join("base"), FakeOptimizer::Sgd { lr }).unwrap();
         moved.contrast_step(&[set()], &mut |_, _| Ok(g.clone().into())).unwrap();
-        moved.optimizer_step().unwrap();
+        moved.optimizer_step(1.0).unwrap();
         weighted(&mut moved, &g)
     };
     let directional = (slope(1e-4) - slope(-1e-4)) / 2e-4;
@@ -105,7 +105,7 @@ fn state_goes_on_as_if_nothing_had_happened() {
     let adam = FakeOptimizer::Adam { lr: 0.01 };
     let step = |policy: &mut FakePolicy| {
         policy.contrast_step(&[set()], &mut |_, _| Ok(array![[-0.5, 0.5], [0.5, -0.5]].into())).unwrap();
-        policy.optimizer_step().unwrap()
+        policy.optimizer_step(1.0).unwrap()
     };
     let mut whole = FakePolicy::random(9, 0.5, adam);
     step(&mut whole);

@@ -93,12 +93,13 @@ impl Optimizer {
         Ok(Self { config, steps: 0, state })
     }
 
-    pub(crate) fn set_lr(&mut self, lr: f64) {
-        self.config.lr = lr;
-    }
-
     /// One step with the accumulated gradients, which are released one by one.
-    pub(crate) fn step(&mut self, parameters: &[Parameter], grads: &mut Gradients) -> Result<UpdateReport> {
+    pub(crate) fn step(
+        &mut self,
+        parameters: &[Parameter],
+        grads: &mut Gradients,
+        lr_factor: f64,
+    ) -> Result<UpdateReport> {
         no_grad(|| {
             let grad_norm = global_norm(parameters, grads)?;
             let scale = match self.config.max_grad_norm {
@@ -113,7 +114,7 @@ impl Optimizer {
                     Some(grad) => grad,
                     None => parameter.tensor.f_zeros_like()?.f_detach()?,
                 };
-                self.update(index, &parameter.tensor, &grad, scale, &mut norms)?;
+                self.update(index, &parameter.tensor, &grad, (scale, lr_factor), &mut norms)?;
             }
             let asked = norms.asked.sqrt();
             Ok(UpdateReport {
@@ -130,10 +131,15 @@ impl Optimizer {
         index: usize,
         weight: &Tensor,
         grad: &Tensor,
-        scale: f64,
+        (scale, lr_factor): (f64, f64),
         norms: &mut Norms,
     ) -> Result<()> {
-        let (config, steps) = (self.config, self.steps);
+        let mut config = self.config;
+        config.lr *= lr_factor;
+        if config.decay_matrices_only && weight.dim() < 2 {
+            config.weight_decay = 0.0;
+        }
+        let steps = self.steps;
         let state = &self.state[index];
         let flat = |t: &Tensor| t.f_detach()?.f_view([-1]);
         let (weight, grad) = (flat(weight)?, grad.f_reshape([-1])?);
@@ -333,7 +339,7 @@ mod tests {
                 for (index, name) in names.iter().enumerate() {
                     grads.add(index, &reader.tensor(&format!("grad.{step}.{name}")).unwrap()).unwrap();
                 }
-                optimizer.step(&parameters, &mut grads).unwrap();
+                optimizer.step(&parameters, &mut grads, 1.0).unwrap();
                 for parameter in &parameters {
                     let expected = reader.tensor(&format!("{case}.f32.{step}.{}", parameter.name)).unwrap();
                     let apart = largest(&(&parameter.tensor - &expected)) / largest(&expected);
@@ -356,7 +362,7 @@ mod tests {
                 let kind = if precision == Precision::Exact { Kind::Float } else { Kind::BFloat16 };
                 let mut grads = Gradients::new(1, kind);
                 grads.add(0, &Tensor::from_slice(&[1.0f32; 1000])).unwrap();
-                kept += optimizer.step(&parameters, &mut grads).unwrap().update_kept;
+                kept += optimizer.step(&parameters, &mut grads, 1.0).unwrap().update_kept;
             }
             let exact = match optimizer.exact(0, &parameters[0].tensor) {
                 Stored::Split { weight, remainder } => join(&weight, &remainder).unwrap(),
@@ -369,6 +375,37 @@ mod tests {
         // The forward weight is 1/4 in bf16 still: the report says so.
         assert_eq!(kept, 0.0);
         assert_eq!(run(Precision::Bf16Pure).0, 0.0);
+    }
+
+    #[test]
+    fn a_factor_is_another_learning_rate_and_vectors_can_be_left_undecayed() {
+        let run = |config: OptimizerConfig, factor: f64| {
+            let parameters = [
+                Parameter {
+                    name: "matrix".into(),
+                    tensor: Tensor::full([2, 2], 1.0, (Kind::Float, tch::Device::Cpu)),
+                },
+                Parameter {
+                    name: "norm".into(),
+                    tensor: Tensor::full([2], 1.0, (Kind::Float, tch::Device::Cpu)),
+                },
+            ];
+            let mut optimizer =
+                Optimizer::new(config, Precision::Exact, &parameters, vec![None, None]).unwrap();
+            let mut grads = Gradients::new(2, Kind::Float);
+            grads.add(0, &Tensor::from_slice(&[0f32, 1.0, 2.0, -3.0]).view([2, 2])).unwrap();
+            optimizer.step(&parameters, &mut grads, factor).unwrap();
+            parameters.map(|p| Vec::<f32>::try_from(p.tensor.view([-1])).unwrap())
+        };
+        let config = OptimizerConfig { weight_decay: 0.5, ..OptimizerConfig::new(OptimizerKind::AdamW, 0.2) };
+        let halved = OptimizerConfig { lr: 0.1, ..config };
+        assert_eq!(run(config, 0.5), run(halved, 1.0));
+        assert_ne!(run(config, 1.0), run(halved, 1.0));
+        let [matrix, norm] = run(config, 1.0);
+        // No gradient: decay alone, (1 - lr · decay).
+        assert_eq!((matrix[0], norm[0]), (0.9, 0.9));
+        let [matrix, norm] = run(OptimizerConfig { decay_matrices_only: true, ..config }, 1.0);
+        assert_eq!((matrix[0], norm[0]), (0.9, 1.0));
     }
 
     proptest! {

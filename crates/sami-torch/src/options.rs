@@ -146,6 +146,9 @@ pub struct OptimizerConfig {
     pub eps: f64,
     /// AdamW: decoupled, `w ← (1 − lr·decay)·w`. RMSprop: added to the gradient.
     pub weight_decay: f64,
+    /// Leave vectors (norms, biases) without decay. torch decays everything that it is given in one group.
+    #[serde(default)]
+    pub decay_matrices_only: bool,
     /// Clip the global L2 norm of the gradient to this; `None` leaves it.
     pub max_grad_norm: Option<f64>,
 }
@@ -157,7 +160,7 @@ impl OptimizerConfig {
             OptimizerKind::AdamW => ((0.9, 0.999), 0.01),
             OptimizerKind::RmsProp => ((0.0, 0.99), 0.0),
         };
-        Self { kind, lr, betas, eps: 1e-8, weight_decay, max_grad_norm: None }
+        Self { kind, lr, betas, eps: 1e-8, weight_decay, decay_matrices_only: false, max_grad_norm: None }
     }
 }
 

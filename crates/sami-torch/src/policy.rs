@@ -139,18 +139,6 @@ impl TorchPolicy {
         language_model(&self.model, self.plan(), examples, None)
     }
 
-    /// Another learning rate from the next update on.
-    pub fn set_lr(&mut self, lr: f64) -> Result<()> {
-        let mut options = self.options.clone();
-        options.optimizer.lr = lr;
-        options.check()?;
-        if let Some(optimizer) = &mut self.optimizer {
-            optimizer.set_lr(lr);
-        }
-        self.options = options;
-        Ok(())
-    }
-
     fn plan(&self) -> Plan {
         Plan { token_budget: self.options.token_budget, recompute: self.options.recompute }
     }
@@ -224,10 +212,14 @@ impl ContrastPolicy for TorchPolicy {
 }
 
 impl TrainablePolicy for TorchPolicy {
-    fn optimizer_step(&mut self) -> Result<UpdateReport> {
+    fn optimizer_step(&mut self, lr_factor: f64) -> Result<UpdateReport> {
+        if !(lr_factor.is_finite() && lr_factor >= 0.0) {
+            let reason = format!("{lr_factor}; it must be 0 or a positive number");
+            return Err(Error::Option { option: "lr_factor", reason });
+        }
         self.optimizer()?;
         let Some(optimizer) = self.optimizer.as_mut() else { return Ok(UpdateReport::default()) };
-        let report = optimizer.step(&self.model.parameters, &mut self.gradients)?;
+        let report = optimizer.step(&self.model.parameters, &mut self.gradients, lr_factor)?;
         self.gradients.clear();
         Ok(report)
     }

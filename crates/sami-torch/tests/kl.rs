@@ -26,10 +26,9 @@ fn kl(policy: &mut TorchPolicy, sets: &[ContrastSet], coefficient: f64) -> f64 {
 /// Moved a little away from the reference, by steps on the contrast.
 fn moved(model: &str, options: &EngineOptions) -> TorchPolicy {
     let mut policy = with_reference(model, options);
-    policy.set_lr(3e-3).unwrap();
     for _ in 0..3 {
         accumulate(&mut policy, &sets(model, "pairs-c2.jsonl"));
-        policy.optimizer_step().unwrap();
+        policy.optimizer_step(30.0).unwrap();
     }
     policy
 }
@@ -81,8 +80,7 @@ fn the_gradient_is_that_of_the_value() {
         let mut policy = moved(model, &options());
         let before = kl(&mut policy, &sets, 1.0);
         let (g0, w0) = (gradients(&policy), policy.weights().unwrap());
-        policy.set_lr(1e-4).unwrap();
-        policy.optimizer_step().unwrap();
+        policy.optimizer_step(1.0).unwrap();
         let after = kl(&mut policy, &sets, 1.0);
         let (g1, w1) = (gradients(&policy), policy.weights().unwrap());
         let step = w0.iter().zip(&w1).flat_map(|((_, a), (_, b))| {

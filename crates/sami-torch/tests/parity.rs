@@ -100,7 +100,7 @@ fn three_steps_end_to_end_agree() {
             let loss = accumulate(&mut policy, &batch);
             let expected = losses[step].as_f64().unwrap();
             assert!((loss - expected).abs() <= 1e-4, "{model} step {step}: {loss} {expected}");
-            let report = policy.optimizer_step().unwrap();
+            let report = policy.optimizer_step(1.0).unwrap();
             assert!((report.update_kept - 1.0).abs() < 0.05, "{model}: {report:?}");
         }
         for precision in ["f32", "f64"] {
