@@ -59,6 +59,14 @@ pub enum Error {
         /// What the tokenizer library says, or which token is missing.
         reason: String,
     },
+    /// A conversation could not be written down.
+    #[error("{path}: {source}")]
+    Chat {
+        /// The file that the chat template stands in, or the checkpoint.
+        path: PathBuf,
+        /// What is wrong with the template or with the conversation.
+        source: crate::chat::ChatError,
+    },
     /// Text could not be tokenised or decoded.
     #[error("tokenising {what}: {reason}")]
     Tokenise {

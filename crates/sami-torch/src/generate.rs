@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use sami_policy::{FinishReason, Sample, SampleRequest, SamplingParams};
+use sami_policy::{FinishReason, Sample, SamplingParams, StreamKey};
 use tch::{Kind, Tensor, no_grad};
 
 use crate::contrast::check_sequence;
@@ -15,23 +15,30 @@ use crate::packing::PackedRow;
 use crate::sampling::{Draws, choose};
 use crate::tokenizer::Tokenizer;
 
-/// Samples one response per request.
+/// One prompt to continue, as tokens.
+pub(crate) struct Prompt {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) stream: StreamKey,
+}
+
+/// Samples one response per prompt.
 pub(crate) fn generate(
     model: &Model,
     tokenizer: &Tokenizer,
     slots: usize,
     token_budget: usize,
-    requests: &[SampleRequest],
+    prompts: Vec<Prompt>,
     params: &SamplingParams,
 ) -> Result<Vec<Sample>> {
     no_grad(|| {
-        let mut waiting = VecDeque::with_capacity(requests.len());
-        for (index, request) in requests.iter().enumerate() {
-            waiting.push_back(Sequence::new(index, request, tokenizer, model, params)?);
+        let number = prompts.len();
+        let mut waiting = VecDeque::with_capacity(number);
+        for (index, prompt) in prompts.into_iter().enumerate() {
+            waiting.push_back(Sequence::new(index, prompt, model, params)?);
         }
         let longest = waiting.iter().map(Sequence::longest).max().unwrap_or(0);
-        let slots = slots.clamp(1, requests.len().max(1));
-        let mut samples: Vec<Option<Sample>> = requests.iter().map(|_| None).collect();
+        let slots = slots.clamp(1, number.max(1));
+        let mut samples: Vec<Option<Sample>> = (0..number).map(|_| None).collect();
         let mut cache = new_cache(model, slots, longest)?;
         let mut active: Vec<Sequence> = Vec::with_capacity(slots);
         while !(active.is_empty() && waiting.is_empty()) {
@@ -66,15 +73,9 @@ struct Sequence {
 }
 
 impl Sequence {
-    fn new(
-        index: usize,
-        request: &SampleRequest,
-        tokenizer: &Tokenizer,
-        model: &Model,
-        params: &SamplingParams,
-    ) -> Result<Self> {
+    fn new(index: usize, prompt: Prompt, model: &Model, params: &SamplingParams) -> Result<Self> {
         let what = format!("prompt {index}");
-        let prompt = tokenizer.encode_prompt(&request.prompt, &what)?;
+        let Prompt { ids: prompt, stream } = prompt;
         if prompt.is_empty() {
             return Err(Error::NoTokens { what });
         }
@@ -85,7 +86,7 @@ impl Sequence {
             let what = format!("{what} with {limit} new tokens");
             return Err(Error::TooLong { what, tokens, limit: model.config.max_position_embeddings });
         }
-        let draws = Draws::new(request.stream);
+        let draws = Draws::new(stream);
         Ok(Self {
             request: index,
             prompt,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::chat::ChatTemplate;
 use crate::checkpoint::CheckpointReader;
 use crate::config::ModelConfig;
 use crate::error::Result;
@@ -27,6 +28,8 @@ pub struct CheckpointSummary {
     pub tokens: usize,
     /// End-of-sequence ids.
     pub eos: Vec<u32>,
+    /// The file that holds the chat template; none for a base model.
+    pub chat_template: Option<PathBuf>,
 }
 
 /// Checks configuration, every tensor's name, shape and dtype, and the tokenizer.
@@ -34,6 +37,7 @@ pub fn inspect(dir: &Path) -> Result<CheckpointSummary> {
     let config = ModelConfig::read(dir)?;
     let reader = CheckpointReader::open(dir, &config)?;
     let tokenizer = Tokenizer::open(dir)?;
+    let chat_template = ChatTemplate::open(dir)?.map(|template| template.path().to_owned());
     Ok(CheckpointSummary {
         path: dir.to_owned(),
         parameters: config.parameters(),
@@ -41,6 +45,7 @@ pub fn inspect(dir: &Path) -> Result<CheckpointSummary> {
         bytes: reader.bytes(),
         tokens: tokenizer.vocab_size(),
         eos: tokenizer.eos().to_vec(),
+        chat_template,
         config,
     })
 }
@@ -74,6 +79,10 @@ impl fmt::Display for CheckpointSummary {
             if config.tie_word_embeddings { "tied to the embedding" } else { "its own" }
         )?;
         writeln!(f, "weights         {gib:.3} GiB in {} file(s)", self.shards.len())?;
-        write!(f, "tokenizer       {} tokens, end of sequence {:?}", self.tokens, self.eos)
+        writeln!(f, "tokenizer       {} tokens, end of sequence {:?}", self.tokens, self.eos)?;
+        match &self.chat_template {
+            Some(path) => write!(f, "chat template   {}", path.display()),
+            None => write!(f, "chat template   none (a base model)"),
+        }
     }
 }

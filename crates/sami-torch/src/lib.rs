@@ -31,6 +31,7 @@
 //! ```
 
 mod backward;
+mod chat;
 mod checkpoint;
 mod config;
 mod contrast;
@@ -51,6 +52,7 @@ mod sampling;
 mod sys;
 mod tokenizer;
 
+pub use chat::{ChatError, ChatTemplate};
 pub use checkpoint::WeightsError;
 pub use config::{ConfigError, Family, ModelConfig, RopeScaling};
 pub use device::{Environment, environment, set_threads};

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use sami_policy::{
-    ContrastPolicy, ContrastSet, GradientOf, PolicyProvider, Sample, SampleRequest, Sampler, SamplingParams,
-    SetLogps, Start, TrainablePolicy, UpdateReport,
+    ChatMessage, ChatRequest, ChatSampler, ContrastPolicy, ContrastSet, GradientOf, PolicyProvider, Sample,
+    SampleRequest, Sampler, SamplingParams, SetLogps, Start, TrainablePolicy, UpdateReport,
 };
 use tch::{Kind, Tensor, no_grad};
 
 use crate::backward::Gradients;
+use crate::chat::{ChatError, ChatTemplate};
 use crate::checkpoint::{
     CheckpointReader, CheckpointWriter, StateReader, Stored, fill_directory, save_tensors,
 };
@@ -16,7 +17,7 @@ use crate::config::ModelConfig;
 use crate::contrast::{Plan, TokenisedSet, contrast_step, score};
 use crate::device::to_tch;
 use crate::error::{Error, Result};
-use crate::generate::generate;
+use crate::generate::{Prompt, generate};
 use crate::language::{LmExample, LmLoss, language_model};
 use crate::model::Model;
 use crate::optimizer::Optimizer;
@@ -31,6 +32,7 @@ pub struct TorchPolicy {
     /// The frozen model that the KL is measured against.
     reference: Option<Model>,
     tokenizer: Tokenizer,
+    chat_template: Option<ChatTemplate>,
     options: EngineOptions,
     writer: CheckpointWriter,
     gradients: Gradients,
@@ -47,6 +49,7 @@ impl TorchPolicy {
         let device = to_tch(options.device)?;
         let config = ModelConfig::read(dir)?;
         let tokenizer = Tokenizer::open(dir)?;
+        let chat_template = ChatTemplate::open(dir)?;
         let reader = CheckpointReader::open(dir, &config)?;
         tracing::debug!(dir = %dir.display(), bytes = reader.bytes(), "loading weights");
         let (mut model, remainders) = Model::load(config, &reader, device, options.dtype.kind())?;
@@ -61,6 +64,7 @@ impl TorchPolicy {
             model,
             reference: None,
             tokenizer,
+            chat_template,
             options: options.clone(),
             remainders,
             optimizer: None,
@@ -89,6 +93,19 @@ impl TorchPolicy {
     /// The checkpoint's tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// The checkpoint's chat template; a base model has none.
+    pub fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.chat_template.as_ref()
+    }
+
+    /// Tokens of a conversation, up to where the assistant's answer begins.
+    pub fn encode_chat(&self, messages: &[ChatMessage], what: &str) -> Result<Vec<u32>> {
+        let Some(template) = &self.chat_template else {
+            return Err(Error::Chat { path: self.writer.source().to_owned(), source: ChatError::NoTemplate });
+        };
+        self.tokenizer.encode_rendered(&template.render(messages, true)?, what)
     }
 
     /// Entries scored so far whose jointly tokenised prompt + response does not begin with the prompt's own tokens: a
@@ -137,6 +154,11 @@ impl TorchPolicy {
     /// The loss of [`TorchPolicy::lm_step`] without a gradient.
     pub fn lm_loss(&self, examples: &[LmExample]) -> Result<LmLoss> {
         language_model(&self.model, self.plan(), examples, None)
+    }
+
+    fn generate(&self, prompts: Vec<Prompt>, params: &SamplingParams) -> Result<Vec<Sample>> {
+        let EngineOptions { generation_batch, token_budget, .. } = self.options;
+        generate(&self.model, &self.tokenizer, generation_batch, token_budget, prompts, params)
     }
 
     fn plan(&self) -> Plan {
@@ -188,8 +210,25 @@ impl Sampler for TorchPolicy {
     type Error = Error;
 
     fn sample(&mut self, requests: &[SampleRequest], params: &SamplingParams) -> Result<Vec<Sample>> {
-        let EngineOptions { generation_batch, token_budget, .. } = self.options;
-        generate(&self.model, &self.tokenizer, generation_batch, token_budget, requests, params)
+        let encode = |(index, request): (usize, &SampleRequest)| {
+            let ids = self.tokenizer.encode_prompt(&request.prompt, &format!("prompt {index}"))?;
+            Ok(Prompt { ids, stream: request.stream })
+        };
+        self.generate(requests.iter().enumerate().map(encode).collect::<Result<_>>()?, params)
+    }
+}
+
+impl ChatSampler for TorchPolicy {
+    fn has_chat_format(&self) -> bool {
+        self.chat_template.is_some()
+    }
+
+    fn sample_chat(&mut self, requests: &[ChatRequest], params: &SamplingParams) -> Result<Vec<Sample>> {
+        let encode = |(index, request): (usize, &ChatRequest)| {
+            let ids = self.encode_chat(&request.messages, &format!("conversation {index}"))?;
+            Ok(Prompt { ids, stream: request.stream })
+        };
+        self.generate(requests.iter().enumerate().map(encode).collect::<Result<_>>()?, params)
     }
 }
 

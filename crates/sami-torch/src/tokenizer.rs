@@ -1,7 +1,8 @@
 //! `tokenizer.json`, and the one rule about special tokens.
 //!
 //! A prompt is tokenised with the special tokens that the tokenizer's own post-processor puts in front (BOS), and
-//! without one at the end: an end-of-sequence token is only ever sampled, never appended.
+//! without one at the end: an end-of-sequence token is only ever sampled, never appended. A prompt that spells its BOS out
+//! gets no second one. A rendered conversation has exactly the special tokens that its template wrote.
 
 use std::path::{Path, PathBuf};
 
@@ -44,12 +45,20 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
-    /// Tokens of a text that begins a sequence: with BOS where the tokenizer has one, without EOS.
+    /// Tokens of a conversation that a [`ChatTemplate`](crate::ChatTemplate) rendered: nothing added, nothing taken away.
+    pub fn encode_rendered(&self, text: &str, what: &str) -> Result<Vec<u32>> {
+        Ok(self.encode(text, false, what)?.get_ids().to_vec())
+    }
+
+    fn encode(&self, text: &str, add_special: bool, what: &str) -> Result<tokenizers::Encoding> {
+        self.inner
+            .encode(text, add_special)
+            .map_err(|error| Error::Tokenise { what: what.to_owned(), reason: error.to_string() })
+    }
+
+    /// Tokens of a text that begins a sequence: with one BOS where the tokenizer has one, without EOS.
     pub fn encode_prompt(&self, text: &str, what: &str) -> Result<Vec<u32>> {
-        let encoding = self
-            .inner
-            .encode(text, true)
-            .map_err(|error| Error::Tokenise { what: what.to_owned(), reason: error.to_string() })?;
+        let encoding = self.encode(text, true, what)?;
         let mut ids = encoding.get_ids().to_vec();
         // An end-of-sequence token that the post-processor puts at the end goes; the text's own tokens stay.
         let special = encoding.get_special_tokens_mask();
@@ -60,6 +69,11 @@ impl Tokenizer {
             .take_while(|(id, special)| **special == 1 && self.eos.contains(id))
             .count();
         ids.truncate(ids.len() - appended);
+        // What was put in front (the mask tells it from the text's own tokens) and stands in the text again.
+        let put = special.iter().take_while(|special| **special == 1).count().min(ids.len());
+        if put > 0 && ids[put..].starts_with(&ids[..put]) {
+            ids.drain(..put);
+        }
         Ok(ids)
     }
 

@@ -40,6 +40,11 @@ impl CheckpointWriter {
         Self { source: source.to_owned(), layout: layout.clone() }
     }
 
+    /// The directory whose layout and files are kept.
+    pub(crate) fn source(&self) -> &Path {
+        &self.source
+    }
+
     /// Writes every tensor that `tensor` yields by name, in `dtype`. A new directory appears whole or not at all; in one that
     /// is there already, `config.json` is removed first and comes back last, so a directory that has it is whole.
     pub(crate) fn write(
