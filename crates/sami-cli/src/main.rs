@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod context;
 mod failure;
 mod output;
 mod progress;
@@ -11,24 +12,35 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Cli, Command};
+use crate::commands::Command;
+use crate::context::Context;
 use crate::output::say;
+
+/// Teaches a pretrained language model to follow written principles, without preference labels (SAMI, arXiv 2404.14313).
+#[derive(Debug, Parser)]
+#[command(name = "sami", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 success, 1 failure, 2 wrong arguments or bad input.\n\
+    Results go to standard output, progress and messages to standard error.")]
+struct Cli {
+    /// Print the result as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Neither progress nor remarks: the result, warnings and errors alone.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Log more; twice for debugging. SAMI_LOG overrides it, by crate (SAMI_LOG=sami_torch=debug).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(cli.verbose);
     progress::listen_for_interrupts();
-    let json = cli.json;
-    let result = match cli.command {
-        Command::Run(args) => commands::run(&args, json),
-        Command::Generate(args) => commands::generate(&args, json),
-        Command::Train(args) => commands::train(&args, json),
-        Command::Score(args) => commands::score(&args, json),
-        Command::Sample(args) => commands::sample(&args, json),
-        Command::Inspect(args) => commands::inspect(&args, json),
-        Command::Doctor => commands::doctor(json),
-    };
-    match result {
+    let context = Context { json: cli.json, quiet: cli.quiet };
+    match cli.command.run(&context) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             say(&format!("error: {}", failure.chain()));
@@ -47,5 +59,24 @@ fn start_log(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("SAMI_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    let colours =
+        std::env::var_os("NO_COLOR").is_none() && std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.with_ansi(colours).without_time().init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_command_shows_an_example() {
+        let mut command = Cli::command();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands_mut() {
+            let help = sub.render_long_help().to_string();
+            assert!(help.contains("Example:\n  sami "), "{help}");
+        }
+    }
 }

@@ -18,3 +18,9 @@ pub(crate) fn result<T: Serialize>(value: &T, text: &dyn Display, json: bool) ->
     let _ = writeln!(std::io::stdout().lock(), "{line}");
     Ok(())
 }
+
+/// One value as a line of JSON.
+pub(crate) fn write_line<W: Write + ?Sized, T: Serialize>(file: &mut W, value: &T) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *file, value)?;
+    file.write_all(b"\n")
+}

@@ -33,19 +33,26 @@ const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Shows what a run does.
 pub(crate) struct Progress {
+    quiet: bool,
     terminal: bool,
     bar: Option<ProgressBar>,
     last_line: Instant,
 }
 
 impl Progress {
-    pub(crate) fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), bar: None, last_line: Instant::now() }
+    pub(crate) fn new(quiet: bool) -> Self {
+        Self {
+            quiet,
+            terminal: !quiet && std::io::stderr().is_terminal(),
+            bar: None,
+            last_line: Instant::now(),
+        }
     }
 
     fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| say(text)),
+            None if self.quiet => {}
             None => say(text),
         }
     }
@@ -62,7 +69,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(200));
             self.bar = Some(bar);
         } else {
-            say(&format!("  {stage}: {done} of {total}"));
+            self.line(&format!("  {stage}: {done} of {total}"));
         }
         self.last_line = Instant::now();
     }
@@ -72,7 +79,7 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.set_position(done as u64);
         } else if done == total || self.last_line.elapsed() >= PLAIN_EVERY {
-            say(&format!("  {stage}: {done} of {total}"));
+            self.line(&format!("  {stage}: {done} of {total}"));
             self.last_line = Instant::now();
         }
     }

@@ -6,7 +6,7 @@ use sami_torch::{
     Device, Dtype, EngineOptions, OptimizerConfig, OptimizerKind, Precision, TorchPolicy, set_threads,
 };
 
-use crate::args::{ModelArgs, SamplingArgs, TrainArgs};
+use crate::args::{ModelArgs, SamplingArgs};
 use crate::failure::Failure;
 
 /// The engine that a recipe asks for.
@@ -68,20 +68,6 @@ impl ModelArgs {
             dtype: self.dtype,
             token_budget: self.token_budget,
             ..EngineOptions::default()
-        }
-    }
-}
-
-impl TrainArgs {
-    /// The engine for training.
-    pub(crate) fn engine(&self) -> EngineOptions {
-        let defaults = OptimizerConfig::new(self.optimizer, self.lr);
-        EngineOptions {
-            optimizer: OptimizerConfig { max_grad_norm: self.max_grad_norm, ..defaults },
-            precision: if self.bf16_pure { Precision::Bf16Pure } else { Precision::Exact },
-            save_dtype: self.save_dtype,
-            recompute: !self.no_recompute,
-            ..self.model.engine()
         }
     }
 }

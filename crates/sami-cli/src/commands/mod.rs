@@ -1,0 +1,41 @@
+//! One file per command: its arguments with an example, and `run`, which opens, calls and prints. A further command is a
+//! file and three lines here.
+
+mod doctor;
+mod generate;
+mod inspect;
+mod run;
+mod sample;
+mod score;
+mod train;
+
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::failure::Failure;
+
+/// What `sami` can do. Each variant's help stands with its arguments.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(run::Args),
+    Generate(generate::Args),
+    Train(train::Args),
+    Score(score::Args),
+    Sample(sample::Args),
+    Inspect(inspect::Args),
+    Doctor(doctor::Args),
+}
+
+impl Command {
+    pub(crate) fn run(&self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::Run(args) => run::run(args, context),
+            Self::Generate(args) => generate::run(args, context),
+            Self::Train(args) => train::run(args, context),
+            Self::Score(args) => score::run(args, context),
+            Self::Sample(args) => sample::run(args, context),
+            Self::Inspect(args) => inspect::run(args, context),
+            Self::Doctor(args) => doctor::run(args, context),
+        }
+    }
+}
