@@ -9,7 +9,7 @@ use tch::{Kind, Tensor, no_grad, with_grad};
 use crate::error::Result;
 use crate::group::Group;
 use crate::head::{self, HeadForward, HeadKl};
-use crate::model::Model;
+use crate::model::{Model, Route};
 
 /// Gradients of every parameter, by its index in the model, in f32 (bf16 for pure bf16 training); `None` is zero.
 pub(crate) struct Gradients {
@@ -30,6 +30,10 @@ impl Gradients {
             slot => *slot = Some(grad.f_to_kind(self.kind)?),
         }
         Ok(())
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
 
     pub(crate) fn take(&mut self, index: usize) -> Option<Tensor> {
@@ -59,7 +63,11 @@ pub(crate) enum Keep {
 struct Island {
     input: Tensor,
     output: Option<Tensor>,
+    route: Option<Route>,
 }
+
+/// Which experts every layer chose; empty before the first pass.
+pub(crate) type Routes = Vec<Option<Route>>;
 
 /// A finished forward pass over a group.
 pub(crate) struct Forward {
@@ -71,32 +79,40 @@ pub(crate) struct Forward {
 }
 
 impl Forward {
+    /// Which experts each layer chose.
+    pub(crate) fn into_routes(self) -> Routes {
+        self.islands.into_iter().map(|island| island.route).collect()
+    }
+
     /// Log-probabilities of the counted tokens of the group, in order: [counted], f32, nats.
     pub(crate) fn logps(&self) -> &Tensor {
         &self.head.logps
     }
 
-    /// Runs a group through the model.
-    pub(crate) fn run(model: &Model, group: &Group, keep: Keep) -> Result<Self> {
+    /// Runs a group through the model. `routes` are those of an earlier pass over the same group, if there was one.
+    pub(crate) fn run(model: &Model, group: &Group, keep: Keep, routes: Routes) -> Result<Self> {
         no_grad(|| {
             let mut x = model.embed().f_index_select(0, &group.ids)?;
             let mut islands = Vec::new();
+            let mut routes = routes.into_iter();
             for (index, layer) in model.layers.iter().enumerate() {
                 let segments_only = index + 1 == model.layers.len();
-                match keep {
-                    Keep::Nothing => x = layer.forward(&x, &group.geometry, segments_only)?,
-                    Keep::Inputs => {
-                        let output = layer.forward(&x, &group.geometry, segments_only)?;
-                        islands.push(Island { input: x, output: None });
-                        x = output;
-                    }
+                let mut route = routes.next().flatten();
+                let (input, output) = match keep {
                     Keep::Graphs => {
                         let input = leaf(&x)?;
-                        let output = with_grad(|| layer.forward(&input, &group.geometry, segments_only))?;
+                        let output =
+                            with_grad(|| layer.forward(&input, &group.geometry, segments_only, &mut route))?;
                         x = output.f_detach()?;
-                        islands.push(Island { input, output: Some(output) });
+                        (input, Some(output))
                     }
-                }
+                    Keep::Nothing | Keep::Inputs => {
+                        let output = layer.forward(&x, &group.geometry, segments_only, &mut route)?;
+                        let input = std::mem::replace(&mut x, output);
+                        (if keep == Keep::Inputs { input } else { Tensor::new() }, None)
+                    }
+                };
+                islands.push(Island { input, output, route });
             }
             let hidden = x.f_index_select(0, &group.counted)?;
             let normed = model.final_norm(&hidden, model.norm())?;
@@ -115,27 +131,36 @@ impl Forward {
         kl: Option<&KlTerm>,
         grads: &mut Gradients,
     ) -> Result<Option<Tensor>> {
-        let (mut grad_normed, grad_head) =
-            no_grad(|| head::backward(self.head, &self.normed, model.head(), &group.targets, weights))?;
-        grads.add(model.head_index(), &grad_head)?;
-        drop(grad_head);
+        let train_head = model.is_trained(model.head_index());
+        let (mut grad_normed, grad_head) = no_grad(|| {
+            head::backward(self.head, &self.normed, model.head(), &group.targets, weights, train_head)
+        })?;
+        if let Some(grad_head) = grad_head {
+            grads.add(model.head_index(), &grad_head)?;
+        }
         let mut kls = None;
         if let Some(term) = kl {
             let found = no_grad(|| term.evaluate(model, &self.normed))?;
             if let Some((grad_h, grad_head)) = found.gradient {
                 grad_normed = no_grad(|| grad_normed.f_index_add_(0, &term.places, &grad_h))?;
-                grads.add(model.head_index(), &grad_head)?;
+                if train_head {
+                    grads.add(model.head_index(), &grad_head)?;
+                }
             }
             kls = Some(found.kl);
         }
 
         let hidden = leaf(&self.hidden)?;
         let normed = with_grad(|| model.final_norm(&hidden, model.norm()))?;
-        let mut parts = vector_jacobian(&normed, &grad_normed, &[&hidden, model.norm()])?;
-        if let Some(grad_norm) = parts.pop() {
+        let mut inputs = vec![&hidden];
+        if model.is_trained(model.norm_index()) {
+            inputs.push(model.norm());
+        }
+        let mut parts = vector_jacobian(&normed, &grad_normed, &inputs)?.into_iter();
+        let grad_hidden = parts.next().unwrap_or_default();
+        if let Some(grad_norm) = parts.next() {
             grads.add(model.norm_index(), &grad_norm)?;
         }
-        let grad_hidden = parts.pop().unwrap_or_default();
         // Every counted position is read once, so copying is adding.
         let mut grad = no_grad(|| {
             Tensor::f_zeros(
@@ -146,23 +171,28 @@ impl Forward {
         })?;
 
         for (index, (layer, island)) in model.layers.iter().zip(self.islands).enumerate().rev() {
-            let (input, output) = match island.output {
-                Some(output) => (island.input, output),
+            let Island { input, output, mut route } = island;
+            let (input, output) = match output {
+                Some(output) => (input, output),
                 None => {
-                    let input = leaf(&island.input)?;
+                    let input = leaf(&input)?;
                     let segments_only = index + 1 == model.layers.len();
-                    let output = with_grad(|| layer.forward(&input, &group.geometry, segments_only))?;
+                    let output =
+                        with_grad(|| layer.forward(&input, &group.geometry, segments_only, &mut route))?;
                     (input, output)
                 }
             };
+            let trainable = layer.trainable(route.as_ref());
             let mut inputs = vec![&input];
-            inputs.extend(model.parameters[layer.range.clone()].iter().map(|p| &p.tensor));
-            let parts = vector_jacobian(&output, &grad, &inputs)?;
-            let mut parts = parts.into_iter();
+            inputs.extend(trainable.iter().map(|&parameter| &model.parameters[parameter].tensor));
+            let mut parts = vector_jacobian(&output, &grad, &inputs)?.into_iter();
             grad = parts.next().unwrap_or_default();
-            for (parameter, part) in layer.range.clone().zip(parts) {
+            for (parameter, part) in trainable.into_iter().zip(parts) {
                 grads.add(parameter, &part)?;
             }
+        }
+        if !model.is_trained(model.embed_index()) {
+            return Ok(kls);
         }
         no_grad(|| {
             let vocab = model.embed().size2()?.0;
@@ -202,7 +232,8 @@ impl KlTerm {
             let places = tensor(Tensor::f_from_slice(places)?)?;
             let mut x = reference.embed().f_index_select(0, &group.ids)?;
             for (index, layer) in reference.layers.iter().enumerate() {
-                x = layer.forward(&x, &group.geometry, index + 1 == reference.layers.len())?;
+                let segments_only = index + 1 == reference.layers.len();
+                x = layer.forward(&x, &group.geometry, segments_only, &mut None)?;
             }
             let hidden = x.f_index_select(0, &group.counted.f_index_select(0, &places)?)?;
             let normed = reference.final_norm(&hidden, reference.norm())?;

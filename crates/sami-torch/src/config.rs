@@ -100,6 +100,8 @@ pub struct ModelConfig {
     pub tie_word_embeddings: bool,
     /// What differs between families.
     pub family: Family,
+    /// Experts instead of one MLP.
+    pub mixture: Option<MixtureConfig>,
     /// The dtype that the weights were saved in, as far as the file says.
     pub dtype: Option<Dtype>,
 }
@@ -115,6 +117,15 @@ pub struct Family {
     pub mlp_bias: bool,
     /// RMSNorm of every query and key head (Qwen3).
     pub qk_norm: bool,
+}
+
+/// A mixture of experts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MixtureConfig {
+    /// Experts of every layer.
+    pub experts: usize,
+    /// How many of them each token goes to.
+    pub per_token: usize,
 }
 
 impl ModelConfig {
@@ -182,6 +193,7 @@ impl ModelConfig {
             windows: windows(&architecture, &fields, num_hidden_layers)?,
             tie_word_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(false),
             family,
+            mixture: mixture(&architecture, &fields)?,
             dtype: fields.dtype()?,
             architecture,
         })
@@ -220,6 +232,17 @@ impl ModelConfig {
                 push("self_attn.o_proj.bias", &[hidden]);
             }
             push("post_attention_layernorm.weight", &[hidden]);
+            if let Some(mixture) = self.mixture {
+                push("block_sparse_moe.gate.weight", &[mixture.experts as i64, hidden]);
+                for expert in 0..mixture.experts {
+                    for (name, rows, columns) in
+                        [("w1", inner, hidden), ("w2", hidden, inner), ("w3", inner, hidden)]
+                    {
+                        push(&format!("block_sparse_moe.experts.{expert}.{name}.weight"), &[rows, columns]);
+                    }
+                }
+                continue;
+            }
             for (name, rows, columns) in
                 [("gate_proj", inner, hidden), ("up_proj", inner, hidden), ("down_proj", hidden, inner)]
             {
@@ -243,7 +266,7 @@ impl Family {
         let plain = Self { qkv_bias: false, output_bias: false, mlp_bias: false, qk_norm: false };
         let attention_bias = fields.flag("attention_bias")?.unwrap_or(false);
         match architecture {
-            "MistralForCausalLM" => Ok(plain),
+            "MistralForCausalLM" | "MixtralForCausalLM" => Ok(plain),
             "LlamaForCausalLM" => Ok(Self {
                 qkv_bias: attention_bias,
                 output_bias: attention_bias,
@@ -257,10 +280,22 @@ impl Family {
             _ => Err(ConfigError::Unsupported {
                 field: "architectures".into(),
                 value: format!("\"{architecture}\""),
-                why: "known are MistralForCausalLM, LlamaForCausalLM, Qwen2ForCausalLM and Qwen3ForCausalLM",
+                why: "known are MistralForCausalLM, MixtralForCausalLM, LlamaForCausalLM, Qwen2ForCausalLM and \
+                      Qwen3ForCausalLM",
             }),
         }
     }
+}
+
+fn mixture(architecture: &str, fields: &Fields<'_>) -> Result<Option<MixtureConfig>, ConfigError> {
+    if architecture != "MixtralForCausalLM" {
+        return Ok(None);
+    }
+    let (experts, per_token) = (fields.count("num_local_experts")?, fields.count("num_experts_per_tok")?);
+    if per_token > experts {
+        return Err(fields.invalid("num_experts_per_tok", "at most num_local_experts"));
+    }
+    Ok(Some(MixtureConfig { experts, per_token }))
 }
 
 fn rope(fields: &Fields<'_>) -> Result<(f64, RopeScaling), ConfigError> {
@@ -320,7 +355,7 @@ fn windows(
 ) -> Result<Vec<Option<usize>>, ConfigError> {
     let window = fields.optional_count("sliding_window")?;
     match architecture {
-        "MistralForCausalLM" => Ok(vec![window; layers]),
+        "MistralForCausalLM" | "MixtralForCausalLM" => Ok(vec![window; layers]),
         "Qwen2ForCausalLM" | "Qwen3ForCausalLM" if fields.flag("use_sliding_window")?.unwrap_or(false) => {
             let from = fields.optional_number("max_window_layers")?.unwrap_or(layers as f64) as usize;
             Ok((0..layers).map(|layer| window.filter(|_| layer >= from)).collect())

@@ -4,7 +4,7 @@ use ndarray::Array2;
 use sami_policy::{ContrastSet, GradientOf, SetGradient, SetLogps};
 use tch::{Kind, Tensor};
 
-use crate::backward::{Forward, Gradients, Keep, KlTerm};
+use crate::backward::{Forward, Gradients, Keep, KlTerm, Routes};
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::model::Model;
@@ -108,15 +108,26 @@ struct Piece {
 
 /// Scores every set.
 pub(crate) fn score(model: &Model, plan: Plan, sets: &[TokenisedSet]) -> Result<Vec<SetLogps>> {
+    Ok(score_with_routes(model, plan, sets)?.0)
+}
+
+/// The log-probabilities, and which experts each group of pieces went to.
+fn score_with_routes(
+    model: &Model,
+    plan: Plan,
+    sets: &[TokenisedSet],
+) -> Result<(Vec<SetLogps>, Vec<Routes>)> {
+    let mut routes = Vec::new();
     let mut matrices: Vec<SetLogps> = sets.iter().map(TokenisedSet::empty_logps).collect();
     let pieces: Vec<Piece> =
         sets.iter().enumerate().flat_map(|(index, set)| set.pieces(index, plan.token_budget)).collect();
     for batch in batches(&pieces, |piece| piece.packed.len(), plan.token_budget) {
         let group = group(model, batch)?;
-        let forward = Forward::run(model, &group, Keep::Nothing)?;
+        let forward = Forward::run(model, &group, Keep::Nothing, Routes::new())?;
         collect(sets, batch, &forward, &mut matrices)?;
+        routes.push(forward.into_routes());
     }
-    Ok(matrices)
+    Ok((matrices, routes))
 }
 
 /// Scores every set and accumulates the gradient of Σ G ⊙ sum_logps + κ·kl.
@@ -140,14 +151,14 @@ pub(crate) fn contrast_step(
         let fits = pieces.iter().map(|piece| piece.packed.len()).sum::<usize>() <= plan.token_budget;
         let one_pass = fits || pieces.len() == 1;
         let mut logps: Vec<SetLogps> = batch.iter().map(TokenisedSet::empty_logps).collect();
-        let mut kept = None;
+        let (mut kept, mut routes) = (None, Vec::new());
         if one_pass {
             let group = group(model, &pieces)?;
-            let forward = Forward::run(model, &group, keep)?;
+            let forward = Forward::run(model, &group, keep, Routes::new())?;
             collect(batch, &pieces, &forward, &mut logps)?;
             kept = Some((group, forward));
         } else {
-            logps = score(model, plan, batch)?;
+            (logps, routes) = score_with_routes(model, plan, batch)?;
         }
         let gradients = batch
             .iter()
@@ -173,9 +184,12 @@ pub(crate) fn contrast_step(
         match kept {
             Some((group, forward)) => backward(&pieces, &group, forward)?,
             None => {
+                // The same groups as in the first pass, and along the same routes.
+                let mut routes = routes.into_iter();
                 for part in batches(&pieces, |piece| piece.packed.len(), plan.token_budget) {
                     let group = group(model, part)?;
-                    let forward = Forward::run(model, &group, keep)?;
+                    let routes = routes.next().unwrap_or_default();
+                    let forward = Forward::run(model, &group, keep, routes)?;
                     backward(part, &group, forward)?;
                 }
             }

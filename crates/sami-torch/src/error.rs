@@ -8,6 +8,16 @@ use thiserror::Error;
 /// Everything `sami-torch` reports. Messages name the file, tensor or field, and what to do next.
 #[derive(Debug, Error)]
 pub enum Error {
+    /// An adapter that cannot be used.
+    #[error("{}: field \"{field}\": {reason}", path.display())]
+    Adapter {
+        /// The adapter's configuration.
+        path: PathBuf,
+        /// Its field.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A KL term without a model to measure against.
     #[error(
         "the loss has a KL term, but no reference is kept; open the policy with a reference, or train with beta = 0"

@@ -186,7 +186,7 @@ pub(crate) fn prompt_logits(model: &Model, ids: &[u32]) -> Result<Tensor> {
         let group = Group::new(model, &[&PackedRow::prompt(ids)])?;
         let mut x = model.embed().f_index_select(0, &group.ids)?;
         for layer in &model.layers {
-            x = layer.forward(&x, &group.geometry, false)?;
+            x = layer.forward(&x, &group.geometry, false, &mut None)?;
         }
         logits(model, &x)
     })

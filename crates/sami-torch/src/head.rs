@@ -36,14 +36,15 @@ pub(crate) fn forward(h: &Tensor, weight: &Tensor, targets: &Tensor, keep: bool)
     Ok(HeadForward { logps: Tensor::f_cat(&logps, 0)?, logsumexp: Tensor::f_cat(&sums, 0)?, logits: kept })
 }
 
-/// Gradient of Σ weights ⊙ logps: (in h [n, hidden], in W [vocab, hidden] as f32).
+/// Gradient of Σ weights ⊙ logps: (in h `[n, hidden]`, in W `[vocab, hidden]` as f32 where it is trained).
 pub(crate) fn backward(
     forward: HeadForward,
     h: &Tensor,
     weight: &Tensor,
     targets: &Tensor,
     weights: &Tensor,
-) -> Result<(Tensor, Tensor)> {
+    train_head: bool,
+) -> Result<(Tensor, Option<Tensor>)> {
     let mut grad_h = Vec::new();
     let mut grad_weight: Option<Tensor> = None;
     let mut kept = forward.logits;
@@ -57,13 +58,11 @@ pub(crate) fn backward(
         let mut grad = logits.f_sub(&pick(&forward.logsumexp)?)?.f_exp_()?.f_mul_(&w.f_neg()?)?;
         let grad = grad.f_scatter_add_(-1, &pick(targets)?.f_unsqueeze(-1)?, &w)?.f_to_kind(h.kind())?;
         grad_h.push(grad.f_mm(weight)?);
-        let part = grad.f_transpose(0, 1)?.f_mm(&pick(h)?)?.f_to_kind(Kind::Float)?;
-        add(&mut grad_weight, part)?;
+        if train_head {
+            let part = grad.f_transpose(0, 1)?.f_mm(&pick(h)?)?.f_to_kind(Kind::Float)?;
+            add(&mut grad_weight, part)?;
+        }
     }
-    let grad_weight = match grad_weight {
-        Some(grad) => grad,
-        None => weight.f_zeros_like()?.f_to_kind(Kind::Float)?,
-    };
     Ok((Tensor::f_cat(&grad_h, 0)?, grad_weight))
 }
 

@@ -1,6 +1,6 @@
 //! The LibTorch causal language model of SAMI.
 //!
-//! [`TorchPolicy`] opens a Hugging Face directory (Mistral, Llama, Qwen2 and Qwen3 shapes), samples responses, scores
+//! [`TorchPolicy`] opens a Hugging Face directory (Mistral, Mixtral, Llama, Qwen2 and Qwen3 shapes), samples responses, scores
 //! contrast sets and trains on them. It implements the seams of [`sami_policy`]; [`TorchProvider`] opens such policies for
 //! the driver. This is the only crate of the workspace that names LibTorch's bindings.
 //!
@@ -42,6 +42,7 @@ mod group;
 mod head;
 mod inspect;
 mod language;
+mod lora;
 mod model;
 mod optimizer;
 mod options;
@@ -54,11 +55,12 @@ mod tokenizer;
 
 pub use chat::{ChatError, ChatTemplate};
 pub use checkpoint::WeightsError;
-pub use config::{ConfigError, Family, ModelConfig, RopeScaling};
+pub use config::{ConfigError, Family, MixtureConfig, ModelConfig, RopeScaling};
 pub use device::{Environment, environment, set_threads};
 pub use error::Error;
 pub use inspect::{CheckpointSummary, inspect};
 pub use language::{LmExample, LmLoss};
+pub use lora::{LoraConfig, Projection};
 pub use options::{Device, Dtype, EngineOptions, OptimizerConfig, OptimizerKind, Precision, UnknownName};
 pub use policy::{TorchPolicy, TorchProvider};
 pub use random::{RandomCheckpoint, random_checkpoint};

@@ -38,7 +38,8 @@ pub(crate) fn join(weight: &Tensor, remainder: &Tensor) -> Result<Tensor> {
 pub(crate) struct Optimizer {
     config: OptimizerConfig,
     steps: i64,
-    state: Vec<ParameterState>,
+    /// By parameter; `None` for those that are not trained.
+    state: Vec<Option<ParameterState>>,
 }
 
 struct ParameterState {
@@ -71,12 +72,15 @@ impl Optimizer {
             .iter()
             .zip(remainders)
             .map(|(parameter, remainder)| {
+                if !parameter.trainable {
+                    return Ok(None);
+                }
                 let weight = &parameter.tensor;
                 let exact = precision == Precision::Exact;
                 let kind = if exact { Kind::Float } else { weight.kind() };
                 let zeros = |kind| Tensor::f_zeros(weight.size(), (kind, weight.device()));
                 let split = exact && weight.kind() == Kind::BFloat16;
-                Ok(ParameterState {
+                Ok(Some(ParameterState {
                     first: match config.kind {
                         OptimizerKind::AdamW => Some(zeros(kind)?),
                         OptimizerKind::RmsProp => None,
@@ -87,7 +91,7 @@ impl Optimizer {
                         Some(remainder) => Some(remainder),
                         None => Some(zeros(Kind::Int16)?),
                     },
-                })
+                }))
             })
             .collect::<Result<_>>()?;
         Ok(Self { config, steps: 0, state })
@@ -109,7 +113,7 @@ impl Optimizer {
             };
             self.steps += 1;
             let mut norms = Norms::default();
-            for (index, parameter) in parameters.iter().enumerate() {
+            for (index, parameter) in parameters.iter().enumerate().filter(|(_, p)| p.trainable) {
                 let grad = match grads.take(index) {
                     Some(grad) => grad,
                     None => parameter.tensor.f_zeros_like()?.f_detach()?,
@@ -140,7 +144,7 @@ impl Optimizer {
             config.weight_decay = 0.0;
         }
         let steps = self.steps;
-        let state = &self.state[index];
+        let Some(state) = &self.state[index] else { return Ok(()) };
         let flat = |t: &Tensor| t.f_detach()?.f_view([-1]);
         let (weight, grad) = (flat(weight)?, grad.f_reshape([-1])?);
         let first = state.first.as_ref().map(flat).transpose()?;
@@ -177,7 +181,7 @@ impl Optimizer {
 
     /// The weight as it is to be saved at full precision.
     pub(crate) fn exact(&self, index: usize, weight: &Tensor) -> Stored {
-        match &self.state[index].remainder {
+        match self.state[index].as_ref().and_then(|state| state.remainder.as_ref()) {
             Some(remainder) => {
                 Stored::Split { weight: weight.shallow_clone(), remainder: remainder.shallow_clone() }
             }
@@ -189,6 +193,7 @@ impl Optimizer {
     pub(crate) fn save(&self, parameters: &[Parameter]) -> Result<Vec<(String, Stored)>> {
         let mut tensors = vec![("steps".to_owned(), Stored::Plain(Tensor::f_from_slice(&[self.steps])?))];
         for (index, (parameter, state)) in parameters.iter().zip(&self.state).enumerate() {
+            let Some(state) = state else { continue };
             let name = &parameter.name;
             tensors.push((format!("weight.{name}"), self.exact(index, &parameter.tensor)));
             tensors.push((format!("second.{name}"), Stored::Plain(state.second.shallow_clone())));
@@ -204,6 +209,7 @@ impl Optimizer {
         no_grad(|| {
             self.steps = reader.tensor("steps")?.f_int64_value(&[0])?;
             for (parameter, state) in parameters.iter().zip(&mut self.state) {
+                let Some(state) = state else { continue };
                 let name = &parameter.name;
                 let mut weight = parameter.tensor.f_detach()?;
                 let exact = reader.tensor(&format!("weight.{name}"))?.f_to_device(weight.device())?;
@@ -330,6 +336,7 @@ mod tests {
                 .map(|name| Parameter {
                     name: (*name).into(),
                     tensor: reader.tensor(&format!("initial.{name}")).unwrap(),
+                    trainable: true,
                 })
                 .collect();
             let mut optimizer =
@@ -353,7 +360,7 @@ mod tests {
     fn exact_updates_reach_bf16_weights_that_pure_bf16_loses() {
         let run = |precision| {
             let weight = Tensor::from_slice(&[0.25f32; 1000]).to_kind(Kind::BFloat16);
-            let parameters = [Parameter { name: "w".into(), tensor: weight }];
+            let parameters = [Parameter { name: "w".into(), tensor: weight, trainable: true }];
             let config =
                 OptimizerConfig { weight_decay: 0.0, ..OptimizerConfig::new(OptimizerKind::AdamW, 5e-7) };
             let mut optimizer = Optimizer::new(config, precision, &parameters, vec![None]).unwrap();
@@ -384,10 +391,12 @@ mod tests {
                 Parameter {
                     name: "matrix".into(),
                     tensor: Tensor::full([2, 2], 1.0, (Kind::Float, tch::Device::Cpu)),
+                    trainable: true,
                 },
                 Parameter {
                     name: "norm".into(),
                     tensor: Tensor::full([2], 1.0, (Kind::Float, tch::Device::Cpu)),
+                    trainable: true,
                 },
             ];
             let mut optimizer =

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error as ThisError;
 
 use crate::error::Error;
+use crate::lora::LoraConfig;
 
 /// Element type of weights and activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -199,6 +200,8 @@ pub struct EngineOptions {
     pub recompute: bool,
     /// Sequences that are generated side by side.
     pub generation_batch: usize,
+    /// Train low-rank adapters instead of the weights.
+    pub lora: Option<LoraConfig>,
     /// Keep the base's weights beside the trained ones, so that the KL to it can be measured and bounded.
     pub keep_reference: bool,
 }
@@ -214,6 +217,7 @@ impl Default for EngineOptions {
             token_budget: 4096,
             recompute: true,
             generation_batch: 64,
+            lora: None,
             keep_reference: false,
         }
     }
@@ -251,6 +255,9 @@ impl EngineOptions {
                 "max_grad_norm",
                 "it must be a positive number; leave it out for no clipping".into(),
             );
+        }
+        if let Some(lora) = &self.lora {
+            lora.check()?;
         }
         if self.token_budget == 0 {
             return refuse("token_budget", "0; at least one token must go through at once".into());

@@ -19,8 +19,9 @@ use crate::device::to_tch;
 use crate::error::{Error, Result};
 use crate::generate::{Prompt, generate};
 use crate::language::{LmExample, LmLoss, language_model};
+use crate::lora::{AdapterFiles, LoraConfig, adapter_names};
 use crate::model::Model;
-use crate::optimizer::Optimizer;
+use crate::optimizer::{Optimizer, split};
 use crate::options::{Dtype, EngineOptions, Precision};
 use crate::tokenizer::Tokenizer;
 
@@ -28,6 +29,9 @@ const STATE_FILE: &str = "trainer.safetensors";
 
 /// A causal language model on LibTorch with its tokenizer: a [`Sampler`], a [`ContrastPolicy`] and a [`TrainablePolicy`].
 pub struct TorchPolicy {
+    /// Where the (frozen or trained) weights came from.
+    base: PathBuf,
+    lora: Option<LoraConfig>,
     model: Model,
     /// The frozen model that the KL is measured against.
     reference: Option<Model>,
@@ -43,8 +47,38 @@ pub struct TorchPolicy {
 }
 
 impl TorchPolicy {
-    /// Opens a Hugging Face directory: config, weights and tokenizer, each checked.
+    /// Opens a Hugging Face directory, config, weights and tokenizer each checked; or an adapter's directory, whose base is
+    /// where its configuration says.
     pub fn open(dir: &Path, options: &EngineOptions) -> Result<Self> {
+        match AdapterFiles::open(dir)? {
+            Some(adapter) => {
+                let base = adapter.base.clone();
+                if !base.join("config.json").is_file() {
+                    let reason = format!("{} is no checkpoint on this machine", base.display());
+                    let path = dir.join(crate::lora::CONFIG);
+                    return Err(Error::Adapter { path, field: "base_model_name_or_path", reason });
+                }
+                Self::open_adapter(&base, adapter, options)
+            }
+            None => {
+                let mut policy = Self::open_full(dir, options)?;
+                if let Some(lora) = options.lora.clone() {
+                    policy.attach(lora, None)?;
+                }
+                policy.model.track_gradients()?;
+                Ok(policy)
+            }
+        }
+    }
+
+    fn open_adapter(base: &Path, adapter: AdapterFiles, options: &EngineOptions) -> Result<Self> {
+        let mut policy = Self::open_full(base, options)?;
+        policy.attach(adapter.lora, Some(&adapter.weights))?;
+        policy.model.track_gradients()?;
+        Ok(policy)
+    }
+
+    fn open_full(dir: &Path, options: &EngineOptions) -> Result<Self> {
         options.check()?;
         let device = to_tch(options.device)?;
         let config = ModelConfig::read(dir)?;
@@ -52,8 +86,7 @@ impl TorchPolicy {
         let chat_template = ChatTemplate::open(dir)?;
         let reader = CheckpointReader::open(dir, &config)?;
         tracing::debug!(dir = %dir.display(), bytes = reader.bytes(), "loading weights");
-        let (mut model, remainders) = Model::load(config, &reader, device, options.dtype.kind())?;
-        model.set_requires_grad(true)?;
+        let (model, remainders) = Model::load(config, &reader, device, options.dtype.kind())?;
         let kind = match options.precision {
             Precision::Exact => Kind::Float,
             Precision::Bf16Pure => options.dtype.kind(),
@@ -61,6 +94,8 @@ impl TorchPolicy {
         Ok(Self {
             gradients: Gradients::new(model.parameters.len(), kind),
             writer: CheckpointWriter::new(dir, reader.layout()),
+            base: dir.to_owned(),
+            lora: None,
             model,
             reference: None,
             tokenizer,
@@ -72,9 +107,66 @@ impl TorchPolicy {
         })
     }
 
+    /// Puts adapters on the weights, which are frozen from then on.
+    fn attach(&mut self, lora: LoraConfig, from: Option<&StateReader>) -> Result<()> {
+        let (device, kind) = (self.model.device(), self.model.kind());
+        let adapters = lora.parameters(&self.model.config, from, device, kind)?;
+        self.remainders.extend(adapters.iter().map(|_| None));
+        let model = self.model.without_adapters()?;
+        self.model = model.with_adapters(&lora, adapters)?;
+        self.gradients = Gradients::new(self.model.parameters.len(), self.gradients.kind());
+        self.lora = Some(lora);
+        Ok(())
+    }
+
+    /// The same policy with its adapters added to the weights: a plain checkpoint again. Without adapters nothing changes.
+    pub fn merge_adapters(mut self) -> Result<Self> {
+        let Some(lora) = self.lora.take() else { return Ok(self) };
+        no_grad(|| -> Result<()> {
+            for index in 0..self.model.parameters.len() {
+                let name = self.model.parameters[index].name.clone();
+                let Some(module) = name.strip_suffix(".weight").map(adapter_names) else { continue };
+                let [Some(down), Some(up)] = module.map(|name| self.model.position(&name)) else { continue };
+                let wide =
+                    |index: usize| self.exact(index).tensor()?.f_to_kind(Kind::Float).map_err(Error::from);
+                let update = wide(up)?.f_mm(&wide(down)?)?.f_mul_scalar(lora.scale())?;
+                let merged = wide(index)?.f_add(&update)?;
+                let mut weight = self.model.parameters[index].tensor.f_detach()?;
+                if weight.kind() == Kind::BFloat16 {
+                    let (high, low) = split(&merged)?;
+                    weight.f_copy_(&high)?;
+                    self.remainders[index] = Some(low);
+                } else {
+                    weight.f_copy_(&merged)?;
+                }
+            }
+            Ok(())
+        })?;
+        let mut model = self.model.without_adapters()?;
+        for parameter in &mut model.parameters {
+            parameter.trainable = true;
+        }
+        self.remainders.truncate(model.parameters.len());
+        self.gradients = Gradients::new(model.parameters.len(), self.gradients.kind());
+        self.optimizer = None;
+        self.model = model.reassembled()?;
+        self.model.track_gradients()?;
+        Ok(self)
+    }
+
+    /// The adapters' configuration, where there are adapters.
+    pub fn lora(&self) -> Option<&LoraConfig> {
+        self.lora.as_ref()
+    }
+
     /// Keeps the checkpoint in `dir` as the frozen reference: from now on [`ContrastPolicy::contrast_step`] reports the KL to it,
-    /// and takes gradients with a KL term. The two must have one architecture.
+    /// and takes gradients with a KL term. The two must have one architecture. A policy with adapters has its own frozen
+    /// base at hand: that is the reference, whatever `dir` is, and it takes no memory.
     pub fn with_reference(mut self, dir: &Path) -> Result<Self> {
+        if self.lora.is_some() {
+            self.reference = Some(self.model.without_adapters()?);
+            return Ok(self);
+        }
         let config = ModelConfig::read(dir)?;
         if config.tensors() != self.model.config.tensors() {
             return Err(Error::Reference { dir: dir.to_owned() });
@@ -180,7 +272,13 @@ impl TorchPolicy {
 
     fn optimizer(&mut self) -> Result<&mut Optimizer> {
         if self.optimizer.is_none() {
-            let remainders = std::mem::take(&mut self.remainders);
+            let parameters = self.model.parameters.iter();
+            let remainders =
+                parameters.zip(&mut self.remainders).map(|(parameter, remainder)| match parameter {
+                    parameter if parameter.trainable => remainder.take(),
+                    _ => None,
+                });
+            let remainders = remainders.collect();
             let EngineOptions { optimizer, precision, .. } = self.options;
             self.optimizer = Some(Optimizer::new(optimizer, precision, &self.model.parameters, remainders)?);
         }
@@ -190,13 +288,23 @@ impl TorchPolicy {
     }
 
     fn exact(&self, index: usize) -> Stored {
-        let weight = &self.model.parameters[index].tensor;
+        let parameter = &self.model.parameters[index];
         match (&self.optimizer, self.remainders.get(index)) {
-            (Some(optimizer), _) => optimizer.exact(index, weight),
-            (None, Some(Some(remainder))) => {
-                Stored::Split { weight: weight.shallow_clone(), remainder: remainder.shallow_clone() }
-            }
-            _ => Stored::Plain(weight.shallow_clone()),
+            (Some(optimizer), _) if parameter.trainable => optimizer.exact(index, &parameter.tensor),
+            (_, Some(Some(remainder))) => Stored::Split {
+                weight: parameter.tensor.shallow_clone(),
+                remainder: remainder.shallow_clone(),
+            },
+            _ => Stored::Plain(parameter.tensor.shallow_clone()),
+        }
+    }
+
+    /// What is written of a parameter.
+    fn stored(&self, index: usize, dtype: Dtype) -> Stored {
+        match dtype {
+            // The forward weight is the exact one rounded to nearest.
+            Dtype::Bf16 => Stored::Plain(self.model.parameters[index].tensor.shallow_clone()),
+            Dtype::F32 => self.exact(index),
         }
     }
 }
@@ -268,14 +376,14 @@ impl TrainablePolicy for TorchPolicy {
             Precision::Exact => Dtype::F32,
             Precision::Bf16Pure => self.options.dtype,
         });
-        self.writer.write(dir, dtype, |name| {
-            let index = self.model.parameters.iter().position(|parameter| parameter.name == name);
-            Ok(index.map(|index| match dtype {
-                // The forward weight is the exact one rounded to nearest.
-                Dtype::Bf16 => Stored::Plain(self.model.parameters[index].tensor.shallow_clone()),
-                Dtype::F32 => self.exact(index),
-            }))
-        })
+        let Some(lora) = &self.lora else {
+            return self.writer.write(dir, dtype, |name| {
+                Ok(self.model.position(name).map(|index| self.stored(index, dtype)))
+            });
+        };
+        let adapters = self.model.parameters.iter().enumerate().filter(|(_, parameter)| parameter.trainable);
+        let tensors = adapters.map(|(index, parameter)| (parameter.name.clone(), self.stored(index, dtype)));
+        self.writer.write_adapter(dir, dtype, tensors.collect(), &lora.to_peft(&self.base))
     }
 
     fn save_state(&self, dir: &Path) -> Result<()> {
@@ -319,7 +427,11 @@ impl TorchProvider {
     fn open(&self, start: Start<'_>) -> Result<TorchPolicy> {
         match start {
             Start::Base => TorchPolicy::open(&self.base, &self.options),
-            Start::Checkpoint(dir) => TorchPolicy::open(dir, &self.options),
+            // The base is the one given here, wherever it lay when the adapter was written.
+            Start::Checkpoint(dir) => match AdapterFiles::open(dir)? {
+                Some(adapter) => TorchPolicy::open_adapter(&self.base, adapter, &self.options),
+                None => TorchPolicy::open(dir, &self.options),
+            },
         }
     }
 }

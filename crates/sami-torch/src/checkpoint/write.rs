@@ -12,6 +12,7 @@ use tch::{Kind, Tensor};
 
 use super::{Layout, WeightsError};
 use crate::error::{Error, Result};
+use crate::lora::{CONFIG, WEIGHTS};
 use crate::optimizer::join;
 use crate::options::Dtype;
 
@@ -63,15 +64,35 @@ impl CheckpointWriter {
                 _ => {}
             }
             self.write_weights(dir, dtype, &tensor)?;
-            for name in COMPANIONS {
-                let from = self.source.join(name);
-                if from.is_file() {
-                    let bytes = fs::read(&from).map_err(Error::io(&from))?;
-                    write_atomically(&dir.join(name), |temp| fs::write(temp, &bytes))?;
-                }
-            }
+            self.copy_companions(dir)?;
             write_json(&config_path, &config)
         })
+    }
+
+    /// Writes an adapter in PEFT's layout, with the tokenizer beside it. The configuration comes last.
+    pub(crate) fn write_adapter(
+        &self,
+        dir: &Path,
+        dtype: Dtype,
+        tensors: Vec<(String, Stored)>,
+        config: &Value,
+    ) -> Result<()> {
+        fill_directory(dir, |dir| {
+            save_tensors(&dir.join(WEIGHTS), tensors, Some(dtype.kind()), &[("format", "pt")])?;
+            self.copy_companions(dir)?;
+            write_json(&dir.join(CONFIG), config)
+        })
+    }
+
+    fn copy_companions(&self, dir: &Path) -> Result<()> {
+        for name in COMPANIONS {
+            let from = self.source.join(name);
+            if from.is_file() {
+                let bytes = fs::read(&from).map_err(Error::io(&from))?;
+                write_atomically(&dir.join(name), |temp| fs::write(temp, &bytes))?;
+            }
+        }
+        Ok(())
     }
 
     fn write_weights(
@@ -196,7 +217,7 @@ impl Stored {
         self.size().iter().product::<i64>() as usize
     }
 
-    fn tensor(&self) -> Result<Tensor> {
+    pub(crate) fn tensor(&self) -> Result<Tensor> {
         match self {
             Self::Plain(tensor) => Ok(tensor.f_detach()?),
             Self::Split { weight, remainder } => join(&weight.f_detach()?, remainder),

@@ -4,23 +4,12 @@
 use tch::{Kind, Tensor};
 
 use super::attention::{Block, Heads, attend_cached};
+use super::linear::{Linear, Parts};
+use super::mlp::{Mlp, Route};
 use super::rope::Rotation;
-use super::{Parameter, ParameterRange};
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::group::Group;
-
-/// y = x Wᵀ + b.
-struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
-}
-
-impl Linear {
-    fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.f_linear(&self.weight, self.bias.as_ref())?)
-    }
-}
 
 /// A decoder layer; its tensors share storage with [`super::Model::parameters`].
 pub(crate) struct Layer {
@@ -32,14 +21,12 @@ pub(crate) struct Layer {
     key_norm: Option<Tensor>,
     output: Linear,
     post_attention_norm: Tensor,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+    mlp: Mlp,
     eps: f64,
     heads: Heads,
     window: Option<usize>,
-    /// Where its parameters stand in the model's list.
-    pub(crate) range: ParameterRange,
+    /// Its trained parameters in the model's list, those of experts apart.
+    trainable: Vec<usize>,
 }
 
 /// Where the tokens of a group of packed rows stand: what attention and rotary positions need. The prefixes of all rows come
@@ -81,48 +68,46 @@ pub(crate) struct Step<'a> {
 }
 
 impl Layer {
-    pub(crate) fn new(
-        config: &ModelConfig,
-        index: usize,
-        parameters: &[Parameter],
-        range: ParameterRange,
-    ) -> Self {
-        let find = |name: &str| {
-            let full = format!("model.layers.{index}.{name}");
-            parameters[range.clone()].iter().find(|p| p.name == full).map(|p| p.tensor.shallow_clone())
-        };
-        // `ModelConfig::tensors` lists every tensor that is asked for here.
-        let tensor = |name: &str| find(name).unwrap_or_default();
-        let linear = |name: &str| Linear {
-            weight: tensor(&format!("{name}.weight")),
-            bias: find(&format!("{name}.bias")),
-        };
+    pub(crate) fn new(config: &ModelConfig, index: usize, parts: &mut Parts<'_>) -> Self {
+        let at = |name: &str| format!("model.layers.{index}.{name}");
         Self {
-            input_norm: tensor("input_layernorm.weight"),
-            query: linear("self_attn.q_proj"),
-            key: linear("self_attn.k_proj"),
-            value: linear("self_attn.v_proj"),
-            query_norm: find("self_attn.q_norm.weight"),
-            key_norm: find("self_attn.k_norm.weight"),
-            output: linear("self_attn.o_proj"),
-            post_attention_norm: tensor("post_attention_layernorm.weight"),
-            gate: linear("mlp.gate_proj"),
-            up: linear("mlp.up_proj"),
-            down: linear("mlp.down_proj"),
+            input_norm: parts.tensor(&at("input_layernorm.weight")),
+            query: parts.linear(&at("self_attn.q_proj")),
+            key: parts.linear(&at("self_attn.k_proj")),
+            value: parts.linear(&at("self_attn.v_proj")),
+            query_norm: parts.find(&at("self_attn.q_norm.weight")),
+            key_norm: parts.find(&at("self_attn.k_norm.weight")),
+            output: parts.linear(&at("self_attn.o_proj")),
+            post_attention_norm: parts.tensor(&at("post_attention_layernorm.weight")),
+            mlp: Mlp::new(config, index, parts),
             eps: config.rms_norm_eps,
             heads: Heads::new(config),
             window: config.windows.get(index).copied().flatten(),
-            range,
+            trainable: parts.take_trainable(),
         }
+    }
+
+    /// Indices of the parameters that have a gradient after a forward pass along this route.
+    pub(crate) fn trainable(&self, route: Option<&Route>) -> Vec<usize> {
+        let mut trainable = self.trainable.clone();
+        trainable.extend(self.mlp.reached(route));
+        trainable
     }
 
     /// The layer over a group of packed rows. x: `[tokens, hidden]`. With `segments_only` (the last layer, whose output is
     /// read at response positions alone) the prefix serves as keys and values and nothing else is computed for it;
     /// the result is then `[segment tokens, hidden]`.
-    pub(crate) fn forward(&self, x: &Tensor, geometry: &Geometry, segments_only: bool) -> Result<Tensor> {
+    pub(crate) fn forward(
+        &self,
+        x: &Tensor,
+        geometry: &Geometry,
+        segments_only: bool,
+        route: &mut Option<Route>,
+    ) -> Result<Tensor> {
         let normed = rms_norm(x, &self.input_norm, self.eps)?;
         let (k, v) = self.keys_values(&normed, &geometry.rotation)?;
-        self.answer(x, &normed, &k, &v, geometry, segments_only)
+        let (x, attended) = self.attention(x, &normed, &k, &v, geometry, segments_only)?;
+        self.finish(&x, &attended, route)
     }
 
     /// Like [`Layer::forward`], and puts keys and values of the rows into slots of the cache: row i into `slots[i]`.
@@ -146,11 +131,12 @@ impl Layer {
                 }
             }
         }
-        self.answer(x, &normed, &k, &v, &group.geometry, false)
+        let (x, attended) = self.attention(x, &normed, &k, &v, &group.geometry, false)?;
+        self.finish(&x, &attended, &mut None)
     }
 
-    /// Queries, attention and MLP, once keys and values are there.
-    fn answer(
+    /// What the tokens asked for, and their own residual stream.
+    fn attention(
         &self,
         x: &Tensor,
         normed: &Tensor,
@@ -158,7 +144,7 @@ impl Layer {
         v: &Tensor,
         geometry: &Geometry,
         segments_only: bool,
-    ) -> Result<Tensor> {
+    ) -> Result<(Tensor, Tensor)> {
         let segments = |t: &Tensor| t.f_narrow(0, geometry.prefix_tokens, geometry.segment_tokens);
         let mut attended = Vec::with_capacity(geometry.prefixes.len() + geometry.segments.len());
         let (x, q) = if segments_only {
@@ -175,7 +161,7 @@ impl Layer {
         }
         let attended =
             if attended.len() == 1 { attended.swap_remove(0) } else { Tensor::f_cat(&attended, 0)? };
-        self.finish(&x, &attended)
+        Ok((x, attended))
     }
 
     /// One new token per sequence. x: [batch, hidden].
@@ -196,7 +182,7 @@ impl Layer {
         }
         let all = |t: &Tensor| -> Result<Tensor> { Ok(t.f_narrow(0, 0, step.batch)?.f_narrow(2, 0, keys)?) };
         let attended = attend_cached(&q, &all(&cache.keys)?, &all(&cache.values)?, bias, self.heads)?;
-        self.finish(x, &attended)
+        self.finish(x, &attended, &mut None)
     }
 
     fn queries(&self, normed: &Tensor, rotation: &Rotation) -> Result<Tensor> {
@@ -219,11 +205,10 @@ impl Layer {
     }
 
     /// Residual of the attention, then the MLP with its own.
-    fn finish(&self, x: &Tensor, attended: &Tensor) -> Result<Tensor> {
+    fn finish(&self, x: &Tensor, attended: &Tensor, route: &mut Option<Route>) -> Result<Tensor> {
         let x = x.f_add(&self.output.apply(attended)?)?;
         let normed = rms_norm(&x, &self.post_attention_norm, self.eps)?;
-        let inner = self.gate.apply(&normed)?.f_silu()?.f_mul(&self.up.apply(&normed)?)?;
-        Ok(x.f_add(&self.down.apply(&inner)?)?)
+        Ok(x.f_add(&self.mlp.apply(&normed, route)?)?)
     }
 }
 

@@ -2,25 +2,33 @@
 
 mod attention;
 mod layer;
+mod linear;
+mod mlp;
 mod rope;
 
-use std::ops::Range;
+use std::collections::HashMap;
 
 use tch::{Kind, Tensor};
 
 use crate::checkpoint::CheckpointReader;
 use crate::config::ModelConfig;
 use crate::error::Result;
+use crate::lora::LoraConfig;
 use crate::optimizer::split;
 
 pub(crate) use attention::{Block, Places};
+use linear::Parts;
+
 pub(crate) use layer::{Geometry, Layer, LayerCache, Step};
+pub(crate) use mlp::Route;
 pub(crate) use rope::Rope;
 
 /// A parameter and the name that it has on disk.
 pub(crate) struct Parameter {
     pub(crate) name: String,
     pub(crate) tensor: Tensor,
+    /// Takes part in gradients and updates.
+    pub(crate) trainable: bool,
 }
 
 /// The whole model. Layers hold handles on the storage of `parameters`.
@@ -54,30 +62,77 @@ impl Model {
                 }
                 _ => (tensor.f_to_kind(kind)?, None),
             };
-            parameters.push(Parameter { name, tensor });
+            parameters.push(Parameter { name, tensor, trainable: true });
             remainders.push(remainder);
         }
-        Ok((Self::assemble(config, parameters, device, kind)?, remainders))
+        Ok((Self::assemble(config, parameters, None, device, kind)?, remainders))
     }
 
     fn assemble(
         config: ModelConfig,
         parameters: Vec<Parameter>,
+        lora: Option<&LoraConfig>,
         device: tch::Device,
         kind: Kind,
     ) -> Result<Self> {
-        // `ModelConfig::tensors` orders them: embedding, layers, norm, head.
-        let norm = parameters.len() - if config.tie_word_embeddings { 1 } else { 2 };
-        let head = if config.tie_word_embeddings { 0 } else { parameters.len() - 1 };
-        let per_layer = (norm - 1) / config.num_hidden_layers;
-        let layers = (0..config.num_hidden_layers)
-            .map(|index| {
-                let range = 1 + index * per_layer..1 + (index + 1) * per_layer;
-                Layer::new(&config, index, &parameters, range)
+        let index: HashMap<&str, usize> = parameters
+            .iter()
+            .enumerate()
+            .map(|(index, parameter)| (parameter.name.as_str(), index))
+            .collect();
+        // `ModelConfig::tensors` lists them all.
+        let find = |name: &str| index.get(name).copied().unwrap_or_default();
+        let embed = find("model.embed_tokens.weight");
+        let norm = find("model.norm.weight");
+        let head = if config.tie_word_embeddings { embed } else { find("lm_head.weight") };
+        let mut parts = Parts::new(&parameters, &index, lora);
+        let layers =
+            (0..config.num_hidden_layers).map(|layer| Layer::new(&config, layer, &mut parts)).collect();
+        let rope = Rope::new(&config, device, kind)?;
+        Ok(Self { config, parameters, layers, rope, embed, norm, head })
+    }
+
+    /// The same weights with adapters, which alone are trained.
+    pub(crate) fn with_adapters(self, lora: &LoraConfig, adapters: Vec<Parameter>) -> Result<Self> {
+        let (device, kind) = (self.device(), self.kind());
+        let mut parameters = self.parameters;
+        for parameter in &mut parameters {
+            parameter.trainable = false;
+        }
+        parameters.extend(adapters);
+        Self::assemble(self.config, parameters, Some(lora), device, kind)
+    }
+
+    /// The same storage without the adapters: what they are measured against.
+    pub(crate) fn without_adapters(&self) -> Result<Self> {
+        let names: Vec<String> = self.config.tensors().into_iter().map(|(name, _)| name).collect();
+        let parameters = self
+            .parameters
+            .iter()
+            .filter(|parameter| names.contains(&parameter.name))
+            .map(|parameter| Parameter {
+                name: parameter.name.clone(),
+                tensor: parameter.tensor.shallow_clone(),
+                trainable: false,
             })
             .collect();
-        let rope = Rope::new(&config, device, kind)?;
-        Ok(Self { config, parameters, layers, rope, embed: 0, norm, head })
+        Self::assemble(self.config.clone(), parameters, None, self.device(), self.kind())
+    }
+
+    /// The layers anew, after what is trained has changed.
+    pub(crate) fn reassembled(self) -> Result<Self> {
+        let (device, kind) = (self.device(), self.kind());
+        Self::assemble(self.config, self.parameters, None, device, kind)
+    }
+
+    /// Index of a parameter by its name.
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+        self.parameters.iter().position(|parameter| parameter.name == name)
+    }
+
+    /// Whether the parameter at this index is trained.
+    pub(crate) fn is_trained(&self, index: usize) -> bool {
+        self.parameters[index].trainable
     }
 
     pub(crate) fn embed(&self) -> &Tensor {
@@ -124,14 +179,11 @@ impl Model {
         layer::rms_norm(x, weight, self.config.rms_norm_eps)
     }
 
-    /// Takes part in gradients from now on, or not.
-    pub(crate) fn set_requires_grad(&mut self, requires_grad: bool) -> Result<()> {
+    /// Trained parameters take part in gradients from now on.
+    pub(crate) fn track_gradients(&mut self) -> Result<()> {
         for parameter in &mut self.parameters {
-            parameter.tensor = parameter.tensor.f_set_requires_grad(requires_grad)?;
+            parameter.tensor = parameter.tensor.f_set_requires_grad(parameter.trainable)?;
         }
         Ok(())
     }
 }
-
-/// The range of a layer's own parameters in [`Model::parameters`].
-pub(crate) type ParameterRange = Range<usize>;

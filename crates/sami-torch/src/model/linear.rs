@@ -1,0 +1,93 @@
+//! Linear maps, and the low-rank adapters on them.
+
+use std::collections::HashMap;
+
+use tch::Tensor;
+
+use super::Parameter;
+use crate::error::Result;
+use crate::lora::{LoraConfig, adapter_names};
+
+/// y = x Wᵀ + b, and with an adapter + α/r · (x Aᵀ) Bᵀ (LoRA, arXiv 2106.09685).
+pub(crate) struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    adapter: Option<Adapter>,
+}
+
+struct Adapter {
+    /// A, `[rank, inputs]`.
+    down: Tensor,
+    /// B, `[outputs, rank]`.
+    up: Tensor,
+    /// α / rank.
+    scale: f64,
+}
+
+impl Linear {
+    pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        let y = x.f_linear(&self.weight, self.bias.as_ref())?;
+        match &self.adapter {
+            Some(Adapter { down, up, scale }) => {
+                let low = x.f_linear(down, None::<&Tensor>)?.f_mul_scalar(*scale)?;
+                Ok(y.f_add(&low.f_linear(up, None::<&Tensor>)?)?)
+            }
+            None => Ok(y),
+        }
+    }
+}
+
+/// Hands out a model's parameters by name, and remembers which of them a part of the model trains.
+pub(crate) struct Parts<'a> {
+    parameters: &'a [Parameter],
+    index: &'a HashMap<&'a str, usize>,
+    lora: Option<&'a LoraConfig>,
+    trainable: Vec<usize>,
+}
+
+impl<'a> Parts<'a> {
+    /// With `lora`, linear maps come with their adapters.
+    pub(crate) fn new(
+        parameters: &'a [Parameter],
+        index: &'a HashMap<&'a str, usize>,
+        lora: Option<&'a LoraConfig>,
+    ) -> Self {
+        Self { parameters, index, lora, trainable: Vec::new() }
+    }
+
+    pub(crate) fn find(&mut self, name: &str) -> Option<Tensor> {
+        let index = *self.index.get(name)?;
+        let parameter = &self.parameters[index];
+        if parameter.trainable {
+            self.trainable.push(index);
+        }
+        Some(parameter.tensor.shallow_clone())
+    }
+
+    /// `ModelConfig::tensors` lists every tensor that is asked for.
+    pub(crate) fn tensor(&mut self, name: &str) -> Tensor {
+        self.find(name).unwrap_or_default()
+    }
+
+    pub(crate) fn linear(&mut self, module: &str) -> Linear {
+        let adapter = self.lora.and_then(|lora| {
+            let [down, up] = adapter_names(module);
+            Some(Adapter { down: self.find(&down)?, up: self.find(&up)?, scale: lora.scale() })
+        });
+        Linear {
+            weight: self.tensor(&format!("{module}.weight")),
+            bias: self.find(&format!("{module}.bias")),
+            adapter,
+        }
+    }
+
+    /// Counts these in again.
+    pub(crate) fn give_back(&mut self, trainable: Vec<usize>) {
+        self.trainable.extend(trainable);
+    }
+
+    /// Indices of the parameters that are trained among those handed out since the last call.
+    pub(crate) fn take_trainable(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.trainable)
+    }
+}
