@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::constitution::ConstitutionProblem;
 use crate::principle::PrincipleProblem;
 use crate::task::{PromptKind, TaskProblem};
+use crate::writer::WriterProblem;
 
 /// A place in a file, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,6 +92,14 @@ pub enum Error {
         at: Location,
         /// What is wrong with it.
         problem: TaskProblem,
+    },
+    /// Nothing that a principle writer can be asked.
+    #[error("{at}{problem}")]
+    Writer {
+        /// Where.
+        at: Location,
+        /// What is wrong with it.
+        problem: WriterProblem,
     },
     /// More distinct constitutions were asked for than there are.
     #[error(

@@ -32,6 +32,7 @@ mod principle;
 mod rules;
 mod space;
 mod task;
+mod writer;
 
 pub use constitution::{Article, Constitution, ConstitutionProblem, Stance};
 pub use contrast_file::ContrastFile;
@@ -40,3 +41,7 @@ pub use principle::{Principle, PrincipleProblem, PrincipleSet};
 pub use rules::{ResponseRules, Trim};
 pub use space::{ConstitutionSpace, Contrasts, MAX_PRINCIPLES};
 pub use task::{PromptKind, Task, TaskProblem};
+pub use writer::{
+    AnswerNote, Missing, PrincipleWriter, SeedTemplate, Speaker, Turn, Turns, WriteError, WriterBuilder,
+    WriterProblem, Written,
+};

@@ -258,12 +258,18 @@ impl PrincipleSet {
     }
 }
 
-fn check_one(principle: &mut Principle) -> Result<(), PrincipleProblem> {
+/// Names make up ids.
+pub(crate) fn check_name(name: &str) -> Result<(), PrincipleProblem> {
     let allowed = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | ' ');
-    let name = &principle.name;
     if name.trim() != name || name.is_empty() || name.starts_with("not-") || !name.chars().all(allowed) {
-        return Err(PrincipleProblem::Name(name.clone()));
+        return Err(PrincipleProblem::Name(name.to_owned()));
     }
+    Ok(())
+}
+
+fn check_one(principle: &mut Principle) -> Result<(), PrincipleProblem> {
+    let name = &principle.name;
+    check_name(name)?;
     let mut seen = BTreeSet::new();
     for (side, variants) in
         [("statements", &mut principle.statements), ("antitheses", &mut principle.antitheses)]

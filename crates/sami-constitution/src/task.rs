@@ -322,7 +322,10 @@ fn add(
     environment.add_template_owned(kind.name(), source.clone()).map_err(refuse)?;
     let template = environment.get_template(kind.name()).map_err(refuse)?;
     let used = template.undeclared_variables(false);
-    let mut unknown: Vec<_> = used.iter().filter(|name| !kind.variables().contains(&name.as_str())).collect();
+    // The engine counts its own functions, such as range, as variables.
+    let own: Vec<_> = environment.globals().map(|(name, _)| name).collect();
+    let is_known = |name: &str| kind.variables().contains(&name) || own.contains(&name);
+    let mut unknown: Vec<_> = used.iter().filter(|name| !is_known(name)).collect();
     unknown.sort_unstable();
     if let Some(variable) = unknown.first() {
         let line = source.lines().position(|line| line.contains(variable.as_str())).unwrap_or(0) + 1;
@@ -337,7 +340,7 @@ fn add(
 }
 
 /// The engine's own words, without its file and line: those of the task's file stand before them.
-fn describe(error: &minijinja::Error) -> String {
+pub(crate) fn describe(error: &minijinja::Error) -> String {
     match error.detail() {
         Some(detail) => format!("{}: {detail}", error.kind()),
         None => error.kind().to_string(),
