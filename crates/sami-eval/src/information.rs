@@ -7,6 +7,8 @@ use sami_data::{BadLine, DataError, LineReader, MiFigures};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::statistics::estimate;
+
 /// Why scores say nothing.
 #[derive(Debug, Error)]
 pub enum MiError {
@@ -83,13 +85,13 @@ pub struct ScoredQuery {
 }
 
 impl ScoredQuery {
-    fn cap(&self) -> f64 {
+    pub(crate) fn cap(&self) -> f64 {
         (self.sum.len() as f64).ln()
     }
 
     /// Tokens per response, under the first constitution: the same response is as long under all of them, joint
     /// tokenisation's merges at the prompt's end apart.
-    fn response_tokens(&self) -> f64 {
+    pub(crate) fn response_tokens(&self) -> f64 {
         let lengths = self.tokens.first().map_or(&[][..], Vec::as_slice);
         lengths.iter().sum::<usize>() as f64 / lengths.len().max(1) as f64
     }
@@ -135,11 +137,9 @@ pub fn read_scores(path: &Path) -> Result<Vec<ScoredQuery>, MiError> {
     if scores.is_empty() { Err(MiError::Empty) } else { Ok(scores) }
 }
 
-/// One model on the curve of mutual information over iterations.
+/// One model's point on the curves of mutual information and length.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MiPoint {
-    /// η; 0 is the base model.
-    pub iteration: usize,
     /// The three figures in nats with standard errors over queries, their cap ln C, and the number of queries. Only the
     /// figure over constitutions bounds I(Y; C | X) from below.
     pub mi: MiEstimate,
@@ -155,17 +155,19 @@ impl MiPoint {
     /// # Errors
     ///
     /// [`MiError::Empty`].
-    pub fn new(iteration: usize, scores: &[ScoredQuery]) -> Result<Self, MiError> {
+    pub fn new<'a>(
+        scores: impl IntoIterator<Item = &'a ScoredQuery, IntoIter: Clone>,
+    ) -> Result<Self, MiError> {
+        let scores = scores.into_iter();
         let mut mi = MiAccumulator::new();
-        for score in scores {
+        for score in scores.clone() {
             let MiFigures { constitutions, responses, two_sided } = score.mi;
             mi.push(&MutualInformation { constitutions, responses, two_sided, cap: score.cap() });
         }
         let mi = mi.finish().ok_or(MiError::Empty)?;
-        let loss = estimate(scores.iter().map(|score| score.loss)).ok_or(MiError::Empty)?;
-        let response_tokens =
-            estimate(scores.iter().map(ScoredQuery::response_tokens)).ok_or(MiError::Empty)?;
-        Ok(Self { iteration, mi, loss, response_tokens })
+        let loss = estimate(scores.clone().map(|score| score.loss)).ok_or(MiError::Empty)?;
+        let response_tokens = estimate(scores.map(ScoredQuery::response_tokens)).ok_or(MiError::Empty)?;
+        Ok(Self { mi, loss, response_tokens })
     }
 }
 
@@ -187,14 +189,6 @@ pub fn paired_difference(before: &[ScoredQuery], after: &[ScoredQuery]) -> Resul
     estimate(differences).ok_or(MiError::Empty)
 }
 
-/// Mean and standard error; `None` of nothing.
-fn estimate(values: impl ExactSizeIterator<Item = f64> + Clone) -> Option<Estimate> {
-    let n = values.len() as f64;
-    let mean = (n > 0.0).then(|| values.clone().sum::<f64>() / n)?;
-    let squares: f64 = values.map(|value| (value - mean).powi(2)).sum();
-    Some(Estimate { mean, standard_error: (n > 1.0).then(|| (squares / (n - 1.0) / n).sqrt()) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,8 +208,8 @@ mod tests {
     fn a_point_has_means_and_standard_errors() {
         // .1, .3, .5: mean .3, s = .2, s/√3 = .1154700538.
         let scores = [scored("a", 0.1, 10), scored("b", 0.3, 20), scored("c", 0.5, 60)];
-        let point = MiPoint::new(2, &scores).unwrap();
-        assert_eq!((point.iteration, point.mi.n), (2, 3));
+        let point = MiPoint::new(&scores).unwrap();
+        assert_eq!(point.mi.n, 3);
         assert_abs_diff_eq!(point.mi.constitutions.mean, 0.3, epsilon = 1e-15);
         assert_abs_diff_eq!(point.mi.constitutions.standard_error.unwrap(), 0.115_470_053_8, epsilon = 1e-10);
         assert_abs_diff_eq!(point.mi.two_sided.mean, -0.35, epsilon = 1e-15);
@@ -224,8 +218,8 @@ mod tests {
         assert_eq!(point.response_tokens.mean, 30.0);
         assert_abs_diff_eq!(point.response_tokens.standard_error.unwrap(), 15.275_252_316_5, epsilon = 1e-9);
         assert_eq!(point.loss, Estimate { mean: 0.5, standard_error: Some(0.0) });
-        assert_eq!(MiPoint::new(0, &scores[..1]).unwrap().loss.standard_error, None);
-        assert!(matches!(MiPoint::new(0, &[]), Err(MiError::Empty)));
+        assert_eq!(MiPoint::new(&scores[..1]).unwrap().loss.standard_error, None);
+        assert!(matches!(MiPoint::new(&[]), Err(MiError::Empty)));
     }
 
     #[test]

@@ -2,17 +2,18 @@
 //!
 //! | question | answer |
 //! |---|---|
-//! | Do responses depend more on the constitution than before? | [`MiPoint`] per model, [`paired_difference`] between two models that answered the same queries |
-//! | Do responses follow the constitution better? | [`Tally::win_rate`] with its Wilson interval, [`length_corrected`] as in section 5 of the paper |
+//! | Do responses depend more on the constitution than before? | [`information::MiPoint`] per model, [`information::paired_difference`] between two models that answered the same queries |
+//! | Do responses follow the constitution better? | [`win::WinRate`] with its intervals, [`win::LengthCorrected`] as in section 5 of the paper, [`win::PairedChange`] between two models |
+//! | Can the judge be trusted? | [`win::PositionCheck`], [`win::Agreement`] with another judge, and the counts of ties, answers without a verdict and failed calls beside every rate |
 //!
-//! Mutual information stays high while text falls apart, so it is never reported alone: every [`MiPoint`] carries the
-//! length of the responses beside it, and a win rate says what a judge thinks of them. Nothing is hidden in a rate: ties,
-//! answers without a verdict and failed calls are counted separately.
+//! Mutual information stays high while text falls apart, so it is never reported alone: every [`information::MiPoint`] carries
+//! the length of the responses beside it, and a win rate says what a judge thinks of them.
 
-mod information;
-mod win_rate;
-
-pub use information::{MiError, MiPoint, ScoreProblem, ScoredQuery, paired_difference, read_scores};
-pub use win_rate::{
-    Judged, LengthCorrected, Outcome, Position, Tally, Ties, WinRate, WinRateError, Z_95, length_corrected,
-};
+pub mod evaluation;
+pub mod evidence;
+pub mod information;
+pub mod principles;
+pub mod probe;
+pub mod statistics;
+pub mod text;
+pub mod win;

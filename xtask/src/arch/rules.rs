@@ -22,7 +22,12 @@ pub(super) const CRATES: &[Crate] = &[
     entry("sami-torch", &["sami-core", "sami-policy"]),
     entry("sami-remote", &["sami-policy"]),
     entry("sami-driver", &["sami-core", "sami-constitution", "sami-data", "sami-policy"]),
-    entry("sami-eval", &["sami-core", "sami-data", "sami-policy"]),
+    Crate {
+        name: "sami-eval",
+        may_use: &["sami-core", "sami-data", "sami-policy"],
+        // Tests of the probe need a task's rules for responses.
+        dev_only: &["sami-constitution"],
+    },
     entry("sami-sandbox", &["sami-constitution", "sami-data", "sami-policy"]),
     entry(
         "sami-cli",
