@@ -22,72 +22,106 @@ pub(crate) struct Group {
     pub(crate) targets: Tensor,
 }
 
-/// A row's tokens among those of the group.
+/// A row's tokens: its prefix among the group's prefix tokens, each segment among the group's segment tokens.
 #[derive(Clone)]
 pub(crate) struct RowPlace {
     pub(crate) prefix: Range<usize>,
-    pub(crate) segments: Range<usize>,
+    pub(crate) segments: Vec<Range<usize>>,
 }
 
-impl RowPlace {
-    /// Keys that the row's segments see, in order.
-    fn keys(&self) -> impl Iterator<Item = i64> + '_ {
-        self.prefix.clone().chain(self.segments.clone()).map(|place| place as i64)
+/// Tokens that ask together and see the same earlier tokens: a prefix, or a segment after its prefix.
+struct Unit {
+    /// Among the prefix tokens or the segment tokens.
+    queries: Range<usize>,
+    /// Runs among all tokens, in order of position; the queries' own are the last.
+    keys: [Range<usize>; 2],
+}
+
+impl Unit {
+    fn keys(&self) -> usize {
+        self.keys.iter().map(Range::len).sum()
     }
 }
 
 impl Group {
     pub(crate) fn new(model: &Model, rows: &[&PackedRow]) -> Result<Self> {
-        let prefix_tokens: usize = rows.iter().map(|row| row.prefix).sum();
-        let (mut prefix_end, mut segments_end) = (0, prefix_tokens);
-        let mut places = vec![RowPlace { prefix: 0..0, segments: 0..0 }; rows.len()];
-        // Rows of like length stand together, so that blocks of them need little padding.
-        let mut order: Vec<usize> = (0..rows.len()).collect();
-        order.sort_by_key(|&index| (rows[index].prefix, rows[index].len(), index));
-        for &index in &order {
-            let row = rows[index];
-            let segments = row.len() - row.prefix;
-            places[index] = RowPlace {
-                prefix: prefix_end..prefix_end + row.prefix,
-                segments: segments_end..segments_end + segments,
-            };
-            prefix_end += row.prefix;
-            segments_end += segments;
-        }
-
-        let tokens = segments_end;
+        let layout = Layout::of(rows);
+        let tokens = layout.prefix_tokens + layout.segment_tokens;
         let (mut ids, mut positions) = (vec![0i64; tokens], vec![0i64; tokens]);
         let (mut counted, mut targets) = (Vec::new(), Vec::new());
-        for (row, place) in rows.iter().zip(&places) {
-            let at = place.prefix.clone().chain(place.segments.clone());
-            for (place, (&id, &position)) in at.zip(row.ids.iter().zip(&row.position)) {
+        for (row, place) in rows.iter().zip(&layout.rows) {
+            let segment_places: Vec<usize> = place.segments.iter().cloned().flatten().collect();
+            let all = place.prefix.clone().chain(segment_places.iter().map(|at| layout.prefix_tokens + at));
+            for (place, (&id, &position)) in all.zip(row.ids.iter().zip(&row.position)) {
                 ids[place] = i64::from(id);
                 positions[place] = position;
             }
-            let start = place.segments.start - prefix_tokens;
-            counted.extend(row.counted.iter().map(|c| (start + c.place) as i64));
+            counted.extend(row.counted.iter().map(|c| segment_places[c.place] as i64));
             targets.extend(row.counted.iter().map(|c| i64::from(c.target)));
         }
 
         let tensor = |values: &[i64]| to_device(model, values);
-        let sorted: Vec<(&PackedRow, &RowPlace)> =
-            order.iter().map(|&index| (rows[index], &places[index])).collect();
-        let blocks = Blocks::new(model, prefix_tokens);
+        let blocks = Blocks::new(model);
         let geometry = Geometry {
             rotation: model.rope.rotation(&tensor(&positions)?)?,
-            segment_rotation: model.rope.rotation(&tensor(&positions[prefix_tokens..])?)?,
-            prefix_tokens: prefix_tokens as i64,
-            segment_tokens: (tokens - prefix_tokens) as i64,
-            prefixes: blocks.cut(&sorted, Part::Prefix)?,
-            segments: blocks.cut(&sorted, Part::Segments)?,
+            segment_rotation: model.rope.rotation(&tensor(&positions[layout.prefix_tokens..])?)?,
+            prefix_tokens: layout.prefix_tokens as i64,
+            segment_tokens: layout.segment_tokens as i64,
+            prefixes: blocks.cut(&layout.prefixes)?,
+            segments: blocks.cut(&layout.segments)?,
         };
         Ok(Self {
             ids: tensor(&ids)?,
             geometry,
-            rows: places,
+            rows: layout.rows,
             counted: tensor(&counted)?,
             targets: tensor(&targets)?,
         })
+    }
+}
+
+/// Who stands where. Units of like length stand together, so that blocks of them need little padding.
+struct Layout {
+    rows: Vec<RowPlace>,
+    prefixes: Vec<Unit>,
+    segments: Vec<Unit>,
+    prefix_tokens: usize,
+    segment_tokens: usize,
+}
+
+impl Layout {
+    fn of(rows: &[&PackedRow]) -> Self {
+        let mut places: Vec<RowPlace> = rows
+            .iter()
+            .map(|row| RowPlace { prefix: 0..0, segments: vec![0..0; row.segment_lengths().len()] })
+            .collect();
+        let (mut prefixes, mut segments) = (Vec::new(), Vec::new());
+
+        let mut order: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].prefix > 0).collect();
+        order.sort_by_key(|&row| (rows[row].prefix, row));
+        let mut prefix_tokens = 0;
+        for row in order {
+            let queries = prefix_tokens..prefix_tokens + rows[row].prefix;
+            prefix_tokens = queries.end;
+            places[row].prefix = queries.clone();
+            prefixes.push(Unit { keys: [0..0, queries.clone()], queries });
+        }
+
+        let lengths = rows.iter().enumerate().flat_map(|(row, packed)| {
+            let lengths = packed.segment_lengths().into_iter().enumerate();
+            lengths.map(move |(segment, length)| (length, packed.prefix, row, segment))
+        });
+        let mut order: Vec<_> = lengths.collect();
+        order.sort_unstable();
+        let mut segment_tokens = 0;
+        for (length, _, row, segment) in order {
+            let queries = segment_tokens..segment_tokens + length;
+            segment_tokens = queries.end;
+            let own = prefix_tokens + queries.start..prefix_tokens + queries.end;
+            segments.push(Unit { keys: [places[row].prefix.clone(), own], queries: queries.clone() });
+            places[row].segments[segment] = queries;
+        }
+        Self { rows: places, prefixes, segments, prefix_tokens, segment_tokens }
     }
 }
 
@@ -95,116 +129,72 @@ fn to_device(model: &Model, values: &[i64]) -> Result<Tensor> {
     Ok(Tensor::f_from_slice(values)?.f_to_device(model.device())?)
 }
 
-/// Which of a row's tokens ask.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Prefix,
-    Segments,
-}
-
-impl Part {
-    fn queries(self, row: &PackedRow) -> usize {
-        match self {
-            Self::Prefix => row.prefix,
-            Self::Segments => row.len() - row.prefix,
-        }
-    }
-
-    fn keys(self, row: &PackedRow) -> usize {
-        match self {
-            Self::Prefix => row.prefix,
-            Self::Segments => row.len(),
-        }
-    }
-}
-
-/// Cuts sorted rows into blocks.
+/// Cuts sorted units into blocks.
 struct Blocks<'a> {
     model: &'a Model,
-    prefix_tokens: usize,
     windows: BTreeSet<Option<usize>>,
-    /// Entries of the padded score matrices of a block of several rows, all heads together.
+    /// Entries of the padded score matrices of a block of several units, all heads together.
     largest: usize,
 }
 
 impl<'a> Blocks<'a> {
-    fn new(model: &'a Model, prefix_tokens: usize) -> Self {
+    fn new(model: &'a Model) -> Self {
         let windows = model.config.windows.iter().copied().collect();
         // Cache-sized on the processor; on a GPU launching is what costs.
         let largest = if model.device().is_cuda() { 1 << 28 } else { 1 << 20 };
-        Self { model, prefix_tokens, windows, largest }
+        Self { model, windows, largest }
     }
 
-    fn cut(&self, rows: &[(&PackedRow, &RowPlace)], part: Part) -> Result<Vec<Block>> {
-        let area = |rows: &[(&PackedRow, &RowPlace)]| {
-            let most = |size: fn(Part, &PackedRow) -> usize| {
-                rows.iter().map(|(row, _)| size(part, row)).max().unwrap_or(0)
-            };
-            most(Part::queries) * most(Part::keys) * rows.len()
-        };
+    fn cut(&self, units: &[Unit]) -> Result<Vec<Block>> {
         let heads = self.model.config.num_attention_heads;
         let mut blocks = Vec::new();
-        let mut start = rows.iter().take_while(|(row, _)| part.queries(row) == 0).count();
-        while start < rows.len() {
-            let (mut end, mut real) = (start + 1, area(&rows[start..=start]));
-            while end < rows.len() {
-                let padded = area(&rows[start..=end]);
-                let grown = real + area(&rows[end..=end]);
+        let mut start = 0;
+        while start < units.len() {
+            let (mut end, mut real) = (start, 0);
+            let (mut queries, mut keys) = (0, 0);
+            while let Some(unit) = units.get(end) {
+                let wider = (queries.max(unit.queries.len()), keys.max(unit.keys()));
+                let padded = wider.0 * wider.1 * (end + 1 - start);
+                let needed = real + unit.queries.len() * unit.keys();
                 // Padding costs arithmetic: at most a third of what is needed.
-                if padded * heads > self.largest || padded * 3 > grown * 4 {
+                if end > start && (padded * heads > self.largest || padded * 3 > needed * 4) {
                     break;
                 }
-                (end, real) = (end + 1, grown);
+                ((queries, keys), real, end) = (wider, needed, end + 1);
             }
-            blocks.push(self.block(&rows[start..end], part)?);
+            blocks.push(self.block(&units[start..end], queries, keys)?);
             start = end;
         }
         Ok(blocks)
     }
 
-    fn block(&self, rows: &[(&PackedRow, &RowPlace)], part: Part) -> Result<Block> {
-        let queries: Vec<Vec<i64>> = rows
-            .iter()
-            .map(|(_, place)| match part {
-                Part::Prefix => place.prefix.clone().map(|place| place as i64).collect(),
-                Part::Segments => {
-                    place.segments.clone().map(|place| (place - self.prefix_tokens) as i64).collect()
-                }
-            })
-            .collect();
-        let keys: Vec<Vec<i64>> = match part {
-            Part::Prefix => queries.clone(),
-            Part::Segments => rows.iter().map(|(_, place)| place.keys().collect()).collect(),
-        };
-        let longest = |places: &[Vec<i64>]| places.iter().map(Vec::len).max().unwrap_or(0);
-        let shape = [rows.len(), longest(&queries), longest(&keys)];
+    fn block(&self, units: &[Unit], queries: usize, keys: usize) -> Result<Block> {
         let masks = self
             .windows
             .iter()
-            .map(|&window| Ok((window, self.mask(rows, part, shape, window)?)))
+            .map(|&window| Ok((window, self.mask(units, [units.len(), queries, keys], window)?)))
             .collect::<Result<_>>()?;
+        let asking: Vec<_> = units.iter().map(|unit| [0..0, unit.queries.clone()]).collect();
+        let seen: Vec<_> = units.iter().map(|unit| unit.keys.clone()).collect();
         Ok(Block {
-            rows: rows.len() as i64,
-            queries: self.places(&queries)?,
-            keys: self.places(&keys)?,
+            rows: units.len() as i64,
+            queries: self.places(&asking, queries)?,
+            keys: self.places(&seen, keys)?,
             masks,
-            causal: part == Part::Prefix || rows.iter().all(|(row, _)| row.is_one_sequence()),
         })
     }
 
-    fn places(&self, rows: &[Vec<i64>]) -> Result<Places> {
-        if let [row] = rows {
-            let start = row.first().copied().unwrap_or(0);
-            if row.iter().enumerate().all(|(offset, &place)| place == start + offset as i64) {
-                return Ok(Places::Run { start, len: row.len() as i64 });
-            }
+    fn places(&self, units: &[[Range<usize>; 2]], longest: usize) -> Result<Places> {
+        if let [[before, own]] = units
+            && before.is_empty()
+        {
+            return Ok(Places::Run { start: own.start as i64, len: own.len() as i64 });
         }
-        let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
-        let (mut index, mut real) = (vec![0i64; rows.len() * longest], Vec::new());
-        for (row, places) in rows.iter().enumerate() {
-            for (offset, &place) in places.iter().enumerate() {
-                index[row * longest + offset] = place;
-                real.push((row * longest + offset) as i64);
+        let (mut index, mut real) = (vec![0i64; units.len() * longest], Vec::new());
+        for (unit, runs) in units.iter().enumerate() {
+            for (offset, place) in runs.iter().cloned().flatten().enumerate() {
+                index[unit * longest + offset] = place as i64;
+                real.push((unit * longest + offset) as i64);
             }
         }
         Ok(Places::Padded {
@@ -214,30 +204,23 @@ impl<'a> Blocks<'a> {
         })
     }
 
-    /// 0 where a query sees a key, by logical position and segment, else −∞. Padding that asks sees everything, so that no
-    /// row of the softmax is empty; nobody reads its answer.
+    /// 0 where a query sees a key, by logical position, else −∞. Padding that asks sees everything, so that no row of the
+    /// softmax is empty; nobody reads its answer.
     fn mask(
         &self,
-        rows: &[(&PackedRow, &RowPlace)],
-        part: Part,
+        units: &[Unit],
         [count, queries, keys]: [usize; 3],
         window: Option<usize>,
     ) -> Result<Tensor> {
         let mut mask = vec![0f32; count * queries * keys];
-        for ((row, _), mask) in rows.iter().zip(mask.chunks_exact_mut(queries * keys)) {
-            let first = match part {
-                Part::Prefix => 0,
-                Part::Segments => row.prefix,
-            };
-            for (query, mask) in (first..first + part.queries(row)).zip(mask.chunks_exact_mut(keys)) {
-                let near = window.map_or(i64::MIN, |window| row.position[query] - window as i64);
-                for (key, entry) in mask.iter_mut().enumerate() {
-                    let seen = key <= query
-                        && (row.segment[key] == 0 || row.segment[key] == row.segment[query])
-                        && row.position[key] > near;
-                    if !seen {
-                        *entry = f32::NEG_INFINITY;
-                    }
+        for (unit, mask) in units.iter().zip(mask.chunks_exact_mut(queries * keys)) {
+            // Keys stand in order of position, and the queries' own are the last of them.
+            let before = unit.keys() - unit.queries.len();
+            for (query, mask) in mask.chunks_exact_mut(keys).take(unit.queries.len()).enumerate() {
+                let own = before + query;
+                mask[own + 1..].fill(f32::NEG_INFINITY);
+                if let Some(window) = window {
+                    mask[..(own + 1).saturating_sub(window)].fill(f32::NEG_INFINITY);
                 }
             }
         }

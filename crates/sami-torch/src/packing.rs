@@ -69,24 +69,31 @@ impl PackedRow {
         row
     }
 
-    /// A whole prompt on its own: no prefix, one causal segment, nothing counted.
-    pub(crate) fn prompt(ids: &[u32]) -> Self {
-        Self {
-            ids: ids.to_vec(),
-            segment: vec![1; ids.len()],
-            position: (0..ids.len() as i64).collect(),
-            prefix: 0,
+    /// Prompts that begin with the same `prefix` tokens and go on differently; nothing is counted. `rests` are what follows
+    /// the prefix, none of them empty.
+    pub(crate) fn continuations(prefix: &[u32], rests: &[&[u32]]) -> Self {
+        let mut row = Self {
+            ids: prefix.to_vec(),
+            segment: vec![0; prefix.len()],
+            position: (0..prefix.len() as i64).collect(),
+            prefix: prefix.len(),
             counted: Vec::new(),
+        };
+        for (index, rest) in rests.iter().enumerate() {
+            row.ids.extend_from_slice(rest);
+            row.segment.extend(rest.iter().map(|_| index as i64 + 1));
+            row.position.extend((prefix.len()..prefix.len() + rest.len()).map(|position| position as i64));
         }
+        row
     }
 
     pub(crate) fn len(&self) -> usize {
         self.ids.len()
     }
 
-    /// No shared prefix and a single segment: plain causal attention.
-    pub(crate) fn is_one_sequence(&self) -> bool {
-        self.prefix == 0 && self.segment.iter().all(|&segment| segment == 1)
+    /// Lengths of the segments, in order.
+    pub(crate) fn segment_lengths(&self) -> Vec<usize> {
+        self.segment[self.prefix..].chunk_by(|a, b| a == b).map(<[i64]>::len).collect()
     }
 }
 

@@ -13,22 +13,16 @@ impl Draws {
     }
 }
 
-/// A chosen token and its log-probability at temperature 1, in nats.
-pub(crate) struct Choice {
-    pub(crate) token: u32,
-    pub(crate) logp: f32,
-}
-
-/// Chooses a token from logits [vocab]. Greedy at temperature 0 (the lowest id among equals); otherwise top-k, then top-p on
+/// Chooses a token from logits `[vocab]`. Greedy at temperature 0 (the lowest id among equals); otherwise top-k, then top-p on
 /// the tempered distribution, as in transformers.
-pub(crate) fn choose(logits: &[f32], params: &SamplingParams, draws: &mut Draws) -> Choice {
+pub(crate) fn choose(logits: &[f32], params: &SamplingParams, draws: &mut Draws) -> u32 {
     let token = if params.temperature == 0.0 {
         argmax(logits)
     } else {
         // Always one draw per token, so that a stream's place depends on the number of tokens alone.
         sample(logits, params, draws.0.random::<f64>())
     };
-    Choice { token: token as u32, logp: logp(logits, token) }
+    token as u32
 }
 
 fn argmax(logits: &[f32]) -> usize {
@@ -41,10 +35,11 @@ fn argmax(logits: &[f32]) -> usize {
     best
 }
 
-fn logp(logits: &[f32], token: usize) -> f32 {
+/// A token's log-probability at temperature 1, in nats.
+pub(crate) fn logp(logits: &[f32], token: u32) -> f32 {
     let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - max).exp()).sum();
-    logits.get(token).map_or(f32::NEG_INFINITY, |&logit| (f64::from(logit) - max - sum.ln()) as f32)
+    logits.get(token as usize).map_or(f32::NEG_INFINITY, |&logit| (f64::from(logit) - max - sum.ln()) as f32)
 }
 
 fn sample(logits: &[f32], params: &SamplingParams, draw: f64) -> usize {
@@ -57,13 +52,27 @@ fn sample(logits: &[f32], params: &SamplingParams, draw: f64) -> usize {
     }
     let mut ranked: Vec<(usize, f64)> = logits.iter().map(|&logit| weight(logit)).enumerate().collect();
     // Equal weights in order of id, so that the choice is one and the same everywhere.
-    ranked.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    ranked.truncate(params.top_k.unwrap_or(ranked.len()));
-    let total: f64 = ranked.iter().map(|(_, weight)| weight).sum();
-    let mut mass = 0.0;
+    let order = |a: &(usize, f64), b: &(usize, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    if let Some(k) = params.top_k.filter(|&k| k < ranked.len()) {
+        ranked.select_nth_unstable_by(k, order);
+        ranked.truncate(k);
+    }
+    let mass = params.top_p * ranked.iter().map(|(_, weight)| weight).sum::<f64>();
+    // The nucleus is small as a rule: sort no more than may belong to it.
+    let mut head = 64;
+    while head < ranked.len() {
+        ranked.select_nth_unstable_by(head, order);
+        if ranked[..head].iter().map(|(_, weight)| weight).sum::<f64>() > mass {
+            ranked.truncate(head);
+            break;
+        }
+        head *= 8;
+    }
+    ranked.sort_unstable_by(order);
+    let mut before = 0.0;
     let nucleus = ranked.iter().take_while(|(_, weight)| {
-        let inside = mass < params.top_p * total;
-        mass += weight;
+        let inside = before < mass;
+        before += weight;
         inside
     });
     let kept = nucleus.count().max(1);
@@ -101,7 +110,7 @@ mod tests {
         let mut draws = Draws::new(StreamKey::new(1, 2, 3, 4));
         let mut counts = vec![0.0; logits.len()];
         for _ in 0..20_000 {
-            counts[choose(logits, params, &mut draws).token as usize] += 1.0 / 20_000.0;
+            counts[choose(logits, params, &mut draws) as usize] += 1.0 / 20_000.0;
         }
         counts
     }
@@ -132,10 +141,35 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_lowest_id_among_equals_and_reports_its_logp() {
-        let choice =
-            choose(&[1.0, 3.0, 3.0], &params(0.0, 1.0, None), &mut Draws::new(StreamKey::new(0, 0, 0, 0)));
-        assert_eq!(choice.token, 1);
+        let logits = [1.0, 3.0, 3.0];
+        let token = choose(&logits, &params(0.0, 1.0, None), &mut Draws::new(StreamKey::new(0, 0, 0, 0)));
+        assert_eq!(token, 1);
         let expected = 3.0 - (1f64.exp() + 2.0 * 3f64.exp()).ln();
-        assert!((f64::from(choice.logp) - expected).abs() < 1e-6);
+        assert!((f64::from(logp(&logits, token)) - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_nucleus_of_any_size_is_that_of_the_full_order() {
+        let mut rng = ChaCha12Rng::seed_from_u64(3);
+        for spread in [0.01, 0.5, 4.0] {
+            let logits: Vec<f32> = (0..3000).map(|_| spread * (rng.random::<f32>() * 10.0).round()).collect();
+            for (top_p, top_k) in [(0.9, None), (0.3, None), (0.999, Some(700)), (1.0, Some(5))] {
+                let mut order: Vec<usize> = (0..logits.len()).collect();
+                order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+                order.truncate(top_k.unwrap_or(usize::MAX));
+                let weights: Vec<f64> = order.iter().map(|&id| f64::from(logits[id]).exp()).collect();
+                let total: f64 = weights.iter().sum();
+                let mut before = 0.0;
+                let kept = weights.iter().take_while(|&&w| {
+                    let inside = before < top_p * total * (1.0 - 1e-12);
+                    before += w;
+                    inside
+                });
+                let kept = kept.count();
+                // The largest draw takes the last token of the nucleus.
+                assert_eq!(sample(&logits, &params(1.0, top_p, top_k), 1.0 - 1e-12), order[kept - 1]);
+                assert_eq!(sample(&logits, &params(1.0, top_p, top_k), 0.0), order[0]);
+            }
+        }
     }
 }

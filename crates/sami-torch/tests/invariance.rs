@@ -371,3 +371,34 @@ fn a_text_with_nothing_to_predict_is_refused() {
         assert!(message.contains("text 0"), "{message}");
     }
 }
+
+#[test]
+fn sharing_the_beginnings_of_prompts_changes_no_response() {
+    for model in MODELS {
+        let common =
+            "The following is written by somebody who follows these principles, one after the other, always.";
+        let prompts: Vec<String> = ["Be kind.", "Be kind and short.", "Be curt."]
+            .iter()
+            .flat_map(|principle| {
+                ["How do I bake bread?", "How do I bake a cake?", "What is it?", "What is it?"].map(|query| {
+                    format!("{common}\n1. {principle} And so on, as long as it takes to say it.\n{query}")
+                })
+            })
+            .collect();
+        let refs: Vec<&str> = prompts.iter().map(String::as_str).collect();
+        let params =
+            SamplingParamsBuilder { temperature: 0.0, max_new_tokens: 24, logps: true, ..Default::default() }
+                .check()
+                .unwrap();
+        let requests = requests(&refs);
+        let mut policy = open(model, &EngineOptions { generation_batch: 5, ..options() });
+        let together = policy.sample(&requests, &params).unwrap();
+        for (request, sample) in requests.iter().zip(&together) {
+            let alone = policy.sample(std::slice::from_ref(request), &params).unwrap().remove(0);
+            let (a, b) = (sample.logps.as_ref().unwrap(), alone.logps.as_ref().unwrap());
+            let same = a.iter().zip(b).take_while(|(a, b)| (*a - *b).abs() < 1e-4).count();
+            assert!(same == a.len().min(b.len()), "{model}: {a:?} {b:?}");
+            assert_eq!(sample.token_ids, alone.token_ids, "{model}");
+        }
+    }
+}

@@ -1,15 +1,15 @@
-//! Attention over packed rows: one prompt, then responses that see the prompt and themselves, never each other.
+//! Attention over packed rows: prefixes see themselves; a segment sees its row's prefix and itself, never another segment.
 //!
-//! Rows of like length are padded to one block, so that short ones cost few operations; a long row is a block of its own,
-//! without padding or copying.
+//! Units of like length are padded to one block, so that short ones cost few operations; a long one is a block of its own,
+//! without padding.
 
 use tch::{Kind, Tensor};
 
 use crate::config::ModelConfig;
 use crate::error::Result;
 
-/// Queries of a long prefix that are scored at once, against the keys up to their own end: half of the square of a causal mask is
-/// never computed.
+/// Queries of a long unit that are scored at once, against the keys up to their own end: half of the square of a causal mask is never
+/// computed.
 const CAUSAL_STEP: i64 = 128;
 
 /// Shape of the heads, and how many query heads share a key/value head.
@@ -38,11 +38,11 @@ impl Heads {
     }
 }
 
-/// Where the tokens of a block's rows stand among the tokens of the group.
+/// Where the tokens of a block's units stand among the tokens of the group.
 pub(crate) enum Places {
-    /// One row, one run of tokens.
+    /// One unit, one run of tokens.
     Run { start: i64, len: i64 },
-    /// Several rows, or one in two runs: `index` `[rows · longest]` names a token for every padded place, `real` the padded
+    /// Several units, or one in two runs: `index` `[rows · longest]` names a token for every padded place, `real` the padded
     /// places that are not padding.
     Padded { index: Tensor, longest: i64, real: Tensor },
 }
@@ -70,7 +70,7 @@ impl Places {
     }
 }
 
-/// Rows that attend together.
+/// Units (prefixes, or segments with what they see) that attend together. The last keys of a unit are its queries' own.
 pub(crate) struct Block {
     pub(crate) rows: i64,
     /// Among the prefix tokens of the group for a block of prefixes, else among its segment tokens.
@@ -79,8 +79,6 @@ pub(crate) struct Block {
     pub(crate) keys: Places,
     /// `[rows, queries, keys]`, 0 or −∞, one per distinct window of the model.
     pub(crate) masks: Vec<(Option<usize>, Tensor)>,
-    /// Query i sees no key after key i.
-    pub(crate) causal: bool,
 }
 
 impl Block {
@@ -100,11 +98,11 @@ impl Block {
         let mask = self.masks.iter().find(|(own, _)| *own == window).or(self.masks.first());
         let Some((_, mask)) = mask else { return Ok(q.f_flatten(1, -1)?) };
         let (queries, keys) = (q.size()[1], k.size()[1]);
-        let out = if self.causal && queries > CAUSAL_STEP {
+        let out = if self.rows == 1 && queries > CAUSAL_STEP {
             let mut parts = Vec::new();
             for start in (0..queries).step_by(CAUSAL_STEP as usize) {
                 let len = CAUSAL_STEP.min(queries - start);
-                let seen = (start + len).min(keys);
+                let seen = keys - queries + start + len;
                 let mask = mask.f_narrow(1, start, len)?.f_narrow(2, 0, seen)?;
                 let (k, v) = (k.f_narrow(1, 0, seen)?, v.f_narrow(1, 0, seen)?);
                 parts.push(attend(&q.f_narrow(1, start, len)?, &k, &v, &mask, heads)?);

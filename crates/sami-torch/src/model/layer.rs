@@ -9,7 +9,6 @@ use super::mlp::{Mlp, Route};
 use super::rope::Rotation;
 use crate::config::ModelConfig;
 use crate::error::Result;
-use crate::group::Group;
 
 /// A decoder layer; its tensors share storage with [`super::Model::parameters`].
 pub(crate) struct Layer {
@@ -44,6 +43,12 @@ pub(crate) struct Geometry {
     pub(crate) prefixes: Vec<Block>,
     /// Attention of the segments, in the order of their tokens.
     pub(crate) segments: Vec<Block>,
+}
+
+/// Keys and values of some tokens in one layer, `[tokens, key/value heads, dim]`.
+pub(crate) struct KeysValues {
+    pub(crate) keys: Tensor,
+    pub(crate) values: Tensor,
 }
 
 /// Keys and values of one layer, [slots, key/value heads, longest, dim], filled in place.
@@ -110,29 +115,29 @@ impl Layer {
         self.finish(&x, &attended, route)
     }
 
-    /// Like [`Layer::forward`], and puts keys and values of the rows into slots of the cache: row i into `slots[i]`.
-    pub(crate) fn prefill(
+    /// Like [`Layer::forward`] for segments whose prefixes went through earlier. x: `[segment tokens, hidden]`; `before`: keys and
+    /// values of the prefix tokens in the order of the group. Returns the output, and the segments' own keys and values.
+    pub(crate) fn extend(
         &self,
         x: &Tensor,
-        group: &Group,
-        slots: &[i64],
-        cache: &LayerCache,
-    ) -> Result<Tensor> {
+        geometry: &Geometry,
+        before: Option<&KeysValues>,
+    ) -> Result<(Tensor, KeysValues)> {
         let normed = rms_norm(x, &self.input_norm, self.eps)?;
-        let (k, v) = self.keys_values(&normed, &group.geometry.rotation)?;
-        for (row, &slot) in group.rows.iter().zip(slots) {
-            for (store, new) in [(&cache.keys, &k), (&cache.values, &v)] {
-                let mut at = 0;
-                for part in [&row.prefix, &row.segments] {
-                    let (start, len) = (part.start as i64, part.len() as i64);
-                    let new = new.f_narrow(0, start, len)?.f_transpose(0, 1)?;
-                    store.f_select(0, slot)?.f_narrow(1, at, len)?.f_copy_(&new)?;
-                    at += len;
-                }
+        let q = self.queries(&normed, &geometry.segment_rotation)?;
+        let (keys, values) = self.keys_values(&normed, &geometry.segment_rotation)?;
+        let (all_keys, all_values) = match before {
+            Some(before) => {
+                (Tensor::f_cat(&[&before.keys, &keys], 0)?, Tensor::f_cat(&[&before.values, &values], 0)?)
             }
-        }
-        let (x, attended) = self.attention(x, &normed, &k, &v, &group.geometry, false)?;
-        self.finish(&x, &attended, &mut None)
+            None => (keys.shallow_clone(), values.shallow_clone()),
+        };
+        let blocks = geometry.segments.iter();
+        let attended = blocks
+            .map(|block| block.attend(&q, &all_keys, &all_values, self.window, self.heads))
+            .collect::<Result<Vec<_>>>()?;
+        let y = self.finish(x, &Tensor::f_cat(&attended, 0)?, &mut None)?;
+        Ok((y, KeysValues { keys, values }))
     }
 
     /// What the tokens asked for, and their own residual stream.

@@ -19,7 +19,7 @@ use crate::optimizer::split;
 pub(crate) use attention::{Block, Places};
 use linear::Parts;
 
-pub(crate) use layer::{Geometry, Layer, LayerCache, Step};
+pub(crate) use layer::{Geometry, KeysValues, Layer, LayerCache, Step};
 pub(crate) use mlp::Route;
 pub(crate) use rope::Rope;
 

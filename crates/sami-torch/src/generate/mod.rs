@@ -1,9 +1,14 @@
 //! Generation: a fixed number of slots, each holding one sequence's keys and values. A sequence that ends leaves its
-//! slot to the next waiting prompt, so short responses never wait for long ones.
+//! slot to the next waiting prompt, so short responses never wait for long ones. Prompts wait in the order of their tokens, so
+//! those that begin alike follow each other, and what they share goes through the layers once.
+
+mod finish;
+mod prefill;
 
 use std::collections::{BTreeSet, VecDeque};
 
-use sami_policy::{FinishReason, Sample, SamplingParams, StreamKey};
+use rayon::prelude::*;
+use sami_policy::{Sample, SamplingParams, StreamKey};
 use tch::{Kind, Tensor, no_grad};
 
 use crate::contrast::check_sequence;
@@ -12,8 +17,10 @@ use crate::group::Group;
 use crate::head;
 use crate::model::{LayerCache, Model, Step};
 use crate::packing::PackedRow;
-use crate::sampling::{Draws, choose};
+use crate::sampling::{Draws, choose, logp};
 use crate::tokenizer::Tokenizer;
+use finish::finished;
+use prefill::{Prefixes, prefill, shared_lengths};
 
 /// One prompt to continue, as tokens.
 pub(crate) struct Prompt {
@@ -32,10 +39,18 @@ pub(crate) fn generate(
 ) -> Result<Vec<Sample>> {
     no_grad(|| {
         let number = prompts.len();
-        let mut waiting = VecDeque::with_capacity(number);
-        for (index, prompt) in prompts.into_iter().enumerate() {
-            waiting.push_back(Sequence::new(index, prompt, model, params)?);
+        let mut waiting = prompts
+            .into_iter()
+            .enumerate()
+            .map(|(index, prompt)| Sequence::new(index, prompt, model, params))
+            .collect::<Result<Vec<_>>>()?;
+        waiting.sort_by(|a, b| a.prompt.cmp(&b.prompt).then(a.request.cmp(&b.request)));
+        let shared = shared_lengths(&waiting.iter().map(|sequence| &sequence.prompt[..]).collect::<Vec<_>>());
+        for (sequence, shared) in waiting.iter_mut().zip(shared) {
+            sequence.shared = shared;
         }
+        let mut waiting = VecDeque::from(waiting);
+        let mut prefixes = Prefixes::default();
         let longest = waiting.iter().map(Sequence::longest).max().unwrap_or(0);
         let slots = slots.clamp(1, number.max(1));
         let mut samples: Vec<Option<Sample>> = (0..number).map(|_| None).collect();
@@ -47,7 +62,7 @@ pub(crate) fn generate(
                 decode(model, &active, &mut cache)?
             } else {
                 let first_slot = active.len();
-                let logits = prefill(model, &entering, first_slot, &cache)?;
+                let logits = prefill(model, &mut prefixes, &entering, first_slot, &cache)?;
                 active.extend(entering);
                 // Only the sequences that just came in have new logits.
                 advance(&logits, &mut active[first_slot..], tokenizer, params)?;
@@ -65,6 +80,8 @@ pub(crate) fn generate(
 struct Sequence {
     request: usize,
     prompt: Vec<u32>,
+    /// Lengths of the beginnings that it shares with other requests, ascending; shorter than the prompt.
+    shared: Vec<usize>,
     generated: Vec<u32>,
     logps: Vec<f32>,
     draws: Draws,
@@ -90,6 +107,7 @@ impl Sequence {
         Ok(Self {
             request: index,
             prompt,
+            shared: Vec::new(),
             generated: Vec::new(),
             logps: Vec::new(),
             draws,
@@ -122,26 +140,13 @@ fn admit(waiting: &mut VecDeque<Sequence>, free: usize, token_budget: usize) -> 
     let (mut entering, mut tokens) = (Vec::new(), 0);
     while entering.len() < free {
         let Some(next) = waiting.front() else { break };
-        tokens += next.prompt.len();
+        tokens += next.prompt.len() - next.shared.last().copied().unwrap_or(0);
         if !entering.is_empty() && tokens > token_budget {
             break;
         }
         entering.extend(waiting.pop_front());
     }
     entering
-}
-
-/// Runs whole prompts; returns the logits after each, [entering, vocab].
-fn prefill(model: &Model, entering: &[Sequence], first_slot: usize, cache: &[LayerCache]) -> Result<Tensor> {
-    let rows: Vec<PackedRow> = entering.iter().map(|sequence| PackedRow::prompt(&sequence.prompt)).collect();
-    let group = Group::new(model, &rows.iter().collect::<Vec<_>>())?;
-    let slots: Vec<i64> = (0..entering.len()).map(|offset| (first_slot + offset) as i64).collect();
-    let mut x = model.embed().f_index_select(0, &group.ids)?;
-    for (layer, cache) in model.layers.iter().zip(cache) {
-        x = layer.prefill(&x, &group, &slots, cache)?;
-    }
-    let ends: Vec<i64> = group.rows.iter().map(|row| row.segments.end as i64 - 1).collect();
-    logits(model, &x.f_index_select(0, &Tensor::f_from_slice(&ends)?.f_to_device(model.device())?)?)
 }
 
 /// Feeds every active sequence its newest token; returns logits [active, vocab].
@@ -183,7 +188,7 @@ fn decode(model: &Model, active: &[Sequence], cache: &mut [LayerCache]) -> Resul
 /// Logits after every token of one prompt, [tokens, vocab].
 pub(crate) fn prompt_logits(model: &Model, ids: &[u32]) -> Result<Tensor> {
     no_grad(|| {
-        let group = Group::new(model, &[&PackedRow::prompt(ids)])?;
+        let group = Group::new(model, &[&PackedRow::continuations(&[], &[ids])])?;
         let mut x = model.embed().f_index_select(0, &group.ids)?;
         for layer in &model.layers {
             x = layer.forward(&x, &group.geometry, false, &mut None)?;
@@ -205,66 +210,20 @@ fn advance(
 ) -> Result<()> {
     let vocab = logits.size2()?.1 as usize;
     let values = Vec::<f32>::try_from(logits.f_to_device(tch::Device::Cpu)?.f_contiguous()?.f_view([-1])?)?;
-    for (sequence, logits) in sequences.iter_mut().zip(values.chunks_exact(vocab)) {
+    sequences.par_iter_mut().zip(values.par_chunks_exact(vocab)).try_for_each(|(sequence, logits)| {
         if logits.iter().any(|logit| logit.is_nan()) {
             let what =
                 format!("a logit of prompt {} after {} tokens", sequence.request, sequence.generated.len());
             return Err(Error::NonFinite { what });
         }
-        let choice = choose(logits, params, &mut sequence.draws);
-        sequence.generated.push(choice.token);
-        sequence.logps.push(choice.logp);
+        let token = choose(logits, params, &mut sequence.draws);
+        sequence.generated.push(token);
+        if params.logps {
+            sequence.logps.push(logp(logits, token));
+        }
         sequence.done = finished(sequence, tokenizer, params)?;
-    }
-    Ok(())
-}
-
-/// The sample, if its newest token ended it.
-fn finished(sequence: &Sequence, tokenizer: &Tokenizer, params: &SamplingParams) -> Result<Option<Sample>> {
-    let (ids, anchor) = (&sequence.generated, sequence.prompt.last().copied());
-    let sample = |text, token_ids: Option<Vec<u32>>, finish| {
-        let kept = token_ids.as_ref().map_or(0, Vec::len);
-        let logps = params.logps.then(|| sequence.logps.iter().copied().take(kept).collect());
-        Some(Sample { text, logps, token_ids, finish })
-    };
-    if ids.last().is_some_and(|last| tokenizer.eos().contains(last)) {
-        let text = tokenizer.decode_after(anchor, &ids[..ids.len() - 1])?;
-        return Ok(sample(text, Some(ids.clone()), FinishReason::Eos));
-    }
-    if let Some(longest) = params.stop.iter().map(String::len).max() {
-        // A token is at least one byte of text, so a stop string that ends here began within as many tokens; some more, lest the
-        // window begin inside a character.
-        let from = ids.len().saturating_sub(longest + 8);
-        let before = from.checked_sub(1).and_then(|index| ids.get(index)).copied().or(anchor);
-        let tail = tokenizer.decode_after(before, &ids[from..])?;
-        if params.stop.iter().any(|stop| tail.contains(stop.as_str())) {
-            let text = tokenizer.decode_after(anchor, ids)?;
-            if let Some(cut) = params.stop.iter().filter_map(|stop| text.find(stop.as_str())).min() {
-                let text = text[..cut].to_owned();
-                let token_ids = ids_of(&text, ids, anchor, tokenizer)?;
-                return Ok(sample(text, token_ids, FinishReason::Stop));
-            }
-        }
-    }
-    if ids.len() >= sequence.limit {
-        let text = tokenizer.decode_after(anchor, ids)?;
-        return Ok(sample(text, Some(ids.clone()), FinishReason::Length));
-    }
-    Ok(None)
-}
-
-/// The first ids that decode to exactly `text`, if a token ends where it does.
-fn ids_of(text: &str, ids: &[u32], anchor: Option<u32>, tokenizer: &Tokenizer) -> Result<Option<Vec<u32>>> {
-    for end in (0..=ids.len()).rev() {
-        let decoded = tokenizer.decode_after(anchor, &ids[..end])?;
-        if decoded == text {
-            return Ok(Some(ids[..end].to_vec()));
-        }
-        if decoded.len() < text.len() {
-            break;
-        }
-    }
-    Ok(None)
+        Ok(())
+    })
 }
 
 /// Takes finished sequences out; the last active sequence moves into the freed slot, so that the first slots are the ones in use.

@@ -1,0 +1,240 @@
+//! Prompts through the layers, what several of them share only once.
+
+use std::rc::Rc;
+
+use tch::Tensor;
+
+use super::{Sequence, logits};
+use crate::error::Result;
+use crate::group::Group;
+use crate::model::{KeysValues, LayerCache, Model};
+use crate::packing::PackedRow;
+
+/// A shared beginning is worth keeping apart from so many tokens on.
+const WORTHWHILE: usize = 16;
+
+/// The beginning of some prompts, gone through the layers.
+struct Prefix {
+    ids: Vec<u32>,
+    layers: Vec<KeysValues>,
+}
+
+/// The beginnings of the prompt that went in last, each continuing the one before. Prompts come in the order of their tokens, so no
+/// other is needed again.
+#[derive(Default)]
+pub(super) struct Prefixes {
+    path: Vec<Rc<Prefix>>,
+}
+
+impl Prefixes {
+    /// The longest shared beginning of a prompt; computes what is missing on the way to it.
+    fn of(&mut self, model: &Model, sequence: &Sequence) -> Result<Option<Rc<Prefix>>> {
+        let begins = |prefix: &Prefix| {
+            sequence.shared.contains(&prefix.ids.len()) && sequence.prompt.starts_with(&prefix.ids)
+        };
+        while self.path.last().is_some_and(|prefix| !begins(prefix)) {
+            self.path.pop();
+        }
+        let known = self.path.last().map_or(0, |prefix| prefix.ids.len());
+        for &length in sequence.shared.iter().filter(|&&length| length > known) {
+            let before = self.path.last().cloned();
+            let start = before.as_ref().map_or(0, |before| before.ids.len());
+            let rest = &sequence.prompt[start..length];
+            let own = extend(model, &[(before.clone(), vec![rest])])?.layers;
+            let layers = match &before {
+                Some(before) => {
+                    before.layers.iter().zip(&own).map(|(a, b)| joined(&[a, b])).collect::<Result<_>>()?
+                }
+                None => own,
+            };
+            self.path.push(Rc::new(Prefix { ids: sequence.prompt[..length].to_vec(), layers }));
+        }
+        Ok(self.path.last().cloned())
+    }
+}
+
+fn joined(parts: &[&KeysValues]) -> Result<KeysValues> {
+    let cat = |pick: fn(&KeysValues) -> &Tensor| {
+        Tensor::f_cat(&parts.iter().map(|part| pick(part)).collect::<Vec<_>>(), 0)
+    };
+    Ok(KeysValues { keys: cat(|part| &part.keys)?, values: cat(|part| &part.values)? })
+}
+
+/// Continuations of prefixes that have gone through the layers.
+struct Extended {
+    group: Group,
+    /// Last layer's output, `[segment tokens, hidden]`.
+    x: Tensor,
+    /// Keys and values of the segment tokens.
+    layers: Vec<KeysValues>,
+}
+
+fn extend(model: &Model, rows: &[(Option<Rc<Prefix>>, Vec<&[u32]>)]) -> Result<Extended> {
+    let packed: Vec<PackedRow> = rows
+        .iter()
+        .map(|(prefix, rests)| {
+            PackedRow::continuations(prefix.as_ref().map_or(&[], |prefix| &prefix.ids), rests)
+        })
+        .collect();
+    let group = Group::new(model, &packed.iter().collect::<Vec<_>>())?;
+    let geometry = &group.geometry;
+    // In the order in which the group wants the prefixes.
+    let mut prefixes: Vec<_> = rows
+        .iter()
+        .zip(&group.rows)
+        .filter_map(|((prefix, _), place)| Some((place.prefix.start, prefix.as_ref()?)))
+        .collect();
+    prefixes.sort_by_key(|(start, _)| *start);
+    let ids = group.ids.f_narrow(0, geometry.prefix_tokens, geometry.segment_tokens)?;
+    let mut x = model.embed().f_index_select(0, &ids)?;
+    let mut layers = Vec::with_capacity(model.layers.len());
+    for (index, layer) in model.layers.iter().enumerate() {
+        let before = match prefixes.as_slice() {
+            [] => None,
+            prefixes => {
+                Some(joined(&prefixes.iter().map(|(_, prefix)| &prefix.layers[index]).collect::<Vec<_>>())?)
+            }
+        };
+        let (y, own) = layer.extend(&x, geometry, before.as_ref())?;
+        x = y;
+        layers.push(own);
+    }
+    Ok(Extended { group, x, layers })
+}
+
+/// Runs the prompts of entering sequences, fills their slots of the cache, and returns the logits after each, `[entering,
+/// vocab]`.
+pub(super) fn prefill(
+    model: &Model,
+    prefixes: &mut Prefixes,
+    entering: &[Sequence],
+    first_slot: usize,
+    cache: &[LayerCache],
+) -> Result<Tensor> {
+    let mut rows: Vec<(Option<Rc<Prefix>>, Vec<&[u32]>)> = Vec::new();
+    for sequence in entering {
+        let prefix = prefixes.of(model, sequence)?;
+        let rest = &sequence.prompt[prefix.as_ref().map_or(0, |prefix| prefix.ids.len())..];
+        match rows.last_mut() {
+            Some((last, rests)) if last.as_ref().map(Rc::as_ptr) == prefix.as_ref().map(Rc::as_ptr) => {
+                rests.push(rest);
+            }
+            _ => rows.push((prefix, vec![rest])),
+        }
+    }
+    let Extended { group, x, layers } = extend(model, &rows)?;
+    let mut ends = Vec::with_capacity(entering.len());
+    let mut slot = first_slot as i64;
+    for ((prefix, _), place) in rows.iter().zip(&group.rows) {
+        for segment in &place.segments {
+            for (index, (store, own)) in cache.iter().zip(&layers).enumerate() {
+                let (start, len) = (segment.start as i64, segment.len() as i64);
+                let mut at = 0;
+                if let Some(prefix) = prefix {
+                    at = prefix.ids.len() as i64;
+                    let before = &prefix.layers[index];
+                    fill(store, slot, 0, at, (&before.keys, &before.values))?;
+                }
+                let narrow = |t: &Tensor| t.f_narrow(0, start, len);
+                fill(store, slot, at, len, (&narrow(&own.keys)?, &narrow(&own.values)?))?;
+            }
+            ends.push(segment.end as i64 - 1);
+            slot += 1;
+        }
+    }
+    let ends = Tensor::f_from_slice(&ends)?.f_to_device(model.device())?;
+    logits(model, &x.f_index_select(0, &ends)?)
+}
+
+/// Copies keys and values, `[tokens, heads, dim]`, to places `at..at + len` of a slot.
+fn fill(store: &LayerCache, slot: i64, at: i64, len: i64, new: (&Tensor, &Tensor)) -> Result<()> {
+    for (store, new) in [(&store.keys, new.0), (&store.values, new.1)] {
+        store.f_select(0, slot)?.f_narrow(1, at, len)?.f_copy_(&new.f_transpose(0, 1)?)?;
+    }
+    Ok(())
+}
+
+/// For prompts in the order of their tokens: the lengths of the beginnings that each shares with its neighbours, ascending.
+pub(super) fn shared_lengths(prompts: &[&[u32]]) -> Vec<Vec<usize>> {
+    let mut lengths = vec![Vec::new(); prompts.len()];
+    mark(prompts, 0, &mut lengths);
+    lengths
+}
+
+fn mark(prompts: &[&[u32]], known: usize, lengths: &mut [Vec<usize>]) {
+    let (Some(first), Some(last)) = (prompts.first(), prompts.last()) else { return };
+    if prompts.len() < 2 {
+        return;
+    }
+    // What the first and the last in order share, all share.
+    let common = first.iter().zip(*last).take_while(|(a, b)| a == b).count();
+    // At least one token of every prompt is left to compute: its logits are wanted.
+    let usable = common.min(first.len() - 1);
+    let known = if usable >= known + WORTHWHILE {
+        lengths.iter_mut().for_each(|lengths| lengths.push(usable));
+        usable
+    } else {
+        known
+    };
+    let mut start = 0;
+    for same in prompts.chunk_by(|a, b| a.get(common) == b.get(common)) {
+        let end = start + same.len();
+        // Prompts that end here are equal: they have nothing more to share.
+        if same[0].len() > common && same.len() < prompts.len() {
+            mark(same, known, &mut lengths[start..end]);
+        }
+        start = end;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn nested_beginnings_are_found() {
+        let base: Vec<u32> = (0..20).collect();
+        let with = |tail: &[u32]| [base.as_slice(), tail].concat();
+        let long: Vec<u32> = (100..120).collect();
+        let mut prompts = vec![
+            with(&[[7].as_slice(), &long, &[1]].concat()),
+            with(&[[7].as_slice(), &long, &[2]].concat()),
+            with(&[8]),
+            vec![500, 501],
+        ];
+        prompts.sort();
+        let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+        assert_eq!(shared_lengths(&prompts), [vec![20, 41], vec![20, 41], vec![20], vec![]]);
+    }
+
+    #[test]
+    fn equal_prompts_share_all_but_the_last_token() {
+        let prompt: Vec<u32> = (0..30).collect();
+        assert_eq!(shared_lengths(&[&prompt, &prompt, &prompt]), [[29], [29], [29]]);
+        assert_eq!(shared_lengths(&[&[1], &[1]]), [[0usize; 0]; 2]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_said_to_be_shared_is_shared(
+            mut prompts in prop::collection::vec(
+                (0u32..3, prop::collection::vec(0u32..2, 0..3), 0usize..25).prop_map(|(a, tail, n)| {
+                    [vec![a; n + 1], tail, vec![a; 20]].concat()
+                }),
+                1..12,
+            ),
+        ) {
+            prompts.sort();
+            let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+            for (index, lengths) in shared_lengths(&prompts).iter().enumerate() {
+                prop_assert!(lengths.windows(2).all(|w| w[0] + WORTHWHILE <= w[1]));
+                for &length in lengths {
+                    prop_assert!(length < prompts[index].len());
+                    let same = prompts.iter().filter(|other| other.starts_with(&prompts[index][..length])).count();
+                    prop_assert!(same >= 2);
+                }
+            }
+        }
+    }
+}
