@@ -20,9 +20,12 @@ pub(crate) struct ModelArgs {
     /// Threads inside one operation; default: LibTorch's choice.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) threads: Option<usize>,
-    /// At most this many packed tokens go through the model at once.
-    #[arg(long, value_name = "TOKENS", default_value_t = 4096, value_parser = at_least_one)]
-    pub(crate) token_budget: usize,
+    /// At most this many packed tokens go through the model at once. Default: by the memory that is free.
+    #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
+    pub(crate) token_budget: Option<usize>,
+    /// Go on although memory is expected not to suffice.
+    #[arg(long)]
+    pub(crate) no_memory_check: bool,
 }
 
 // How responses are sampled.

@@ -69,7 +69,7 @@ impl Failure {
 fn engine_blames_input(error: &sami_torch::Error) -> bool {
     use sami_torch::Error as Engine;
     match error {
-        Engine::LibTorch(_) | Engine::NonFinite { .. } => false,
+        Engine::LibTorch(_) | Engine::NonFinite { .. } | Engine::Memory { .. } => false,
         Engine::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
         _ => true,
     }

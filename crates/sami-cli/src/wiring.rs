@@ -67,6 +67,7 @@ impl ModelArgs {
             device: self.device,
             dtype: self.dtype,
             token_budget: self.token_budget,
+            check_memory: !self.no_memory_check,
             ..EngineOptions::default()
         }
     }

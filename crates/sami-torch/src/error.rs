@@ -145,6 +145,12 @@ pub enum Error {
         /// Why it is not to be had, and what to do.
         reason: String,
     },
+    /// The work would not fit into memory.
+    #[error("{}", plan.refusal())]
+    Memory {
+        /// What it would take, and what would fit.
+        plan: Box<crate::plan::MemoryPlan>,
+    },
     /// An option that cannot be used with the others.
     #[error("{option}: {reason}")]
     Option {

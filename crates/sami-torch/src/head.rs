@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 use crate::error::Result;
 
 /// Logits of at most this many elements exist at once (64 MiB of f32).
-const CHUNK_ELEMENTS: i64 = 1 << 24;
+pub(crate) const CHUNK_ELEMENTS: i64 = 1 << 24;
 
 /// Log-probabilities, and what their gradient needs.
 pub(crate) struct HeadForward {

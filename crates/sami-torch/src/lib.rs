@@ -47,6 +47,7 @@ mod model;
 mod optimizer;
 mod options;
 mod packing;
+mod plan;
 mod policy;
 mod random;
 mod sampling;
@@ -62,6 +63,9 @@ pub use inspect::{CheckpointSummary, inspect};
 pub use language::{LmExample, LmLoss};
 pub use lora::{LoraConfig, Projection};
 pub use options::{Device, Dtype, EngineOptions, OptimizerConfig, OptimizerKind, Precision, UnknownName};
+pub use plan::{
+    FreeMemory, MemoryChoice, MemoryLimit, MemoryPart, MemoryPlan, Work, free_memory, plan_memory,
+};
 pub use policy::{TorchPolicy, TorchProvider};
 pub use random::{RandomCheckpoint, random_checkpoint};
 pub use tokenizer::Tokenizer;

@@ -126,6 +126,12 @@ impl LoraConfig {
         self.alpha / self.rank as f64
     }
 
+    /// Numbers in all adapters of a model.
+    pub(crate) fn size(&self, config: &ModelConfig) -> usize {
+        let modules = self.modules(config).unwrap_or_default();
+        modules.iter().map(|(_, outputs, inputs)| self.rank * (outputs + inputs) as usize).sum()
+    }
+
     /// Every adapted module of the model, with its weight's shape `[outputs, inputs]`.
     fn modules(&self, config: &ModelConfig) -> Result<Vec<(String, i64, i64)>> {
         let mut modules = Vec::new();

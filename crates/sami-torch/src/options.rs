@@ -193,8 +193,10 @@ pub struct EngineOptions {
     /// [`Precision::Bf16Pure`].
     pub save_dtype: Option<Dtype>,
     /// At most this many packed tokens go through the layers at once while scoring or training; larger work is
-    /// split, which changes nothing beyond rounding.
-    pub token_budget: usize,
+    /// split, which changes nothing beyond rounding. `None` chooses by the memory that is free when a model is opened.
+    pub token_budget: Option<usize>,
+    /// Refuse work that [`MemoryPlan`](crate::MemoryPlan) expects not to fit, before anything is loaded.
+    pub check_memory: bool,
     /// Recompute each layer in the backward pass instead of keeping its activations: a third more arithmetic, a fraction
     /// of the memory.
     pub recompute: bool,
@@ -214,7 +216,8 @@ impl Default for EngineOptions {
             optimizer: OptimizerConfig::new(OptimizerKind::AdamW, 5e-7),
             precision: Precision::Exact,
             save_dtype: None,
-            token_budget: 4096,
+            token_budget: None,
+            check_memory: true,
             recompute: true,
             generation_batch: 64,
             lora: None,
@@ -259,7 +262,7 @@ impl EngineOptions {
         if let Some(lora) = &self.lora {
             lora.check()?;
         }
-        if self.token_budget == 0 {
+        if self.token_budget == Some(0) {
             return refuse("token_budget", "0; at least one token must go through at once".into());
         }
         if self.generation_batch == 0 {

@@ -23,6 +23,7 @@ use crate::lora::{AdapterFiles, LoraConfig, adapter_names};
 use crate::model::Model;
 use crate::optimizer::{Optimizer, split};
 use crate::options::{Dtype, EngineOptions, Precision};
+use crate::plan::{Budgets, MemoryPlan, Work, free_memory, plan_memory};
 use crate::tokenizer::Tokenizer;
 
 const STATE_FILE: &str = "trainer.safetensors";
@@ -38,6 +39,7 @@ pub struct TorchPolicy {
     tokenizer: Tokenizer,
     chat_template: Option<ChatTemplate>,
     options: EngineOptions,
+    budgets: Budgets,
     writer: CheckpointWriter,
     gradients: Gradients,
     /// What loading in bf16 rounded away, until the optimizer takes it.
@@ -48,7 +50,7 @@ pub struct TorchPolicy {
 
 impl TorchPolicy {
     /// Opens a Hugging Face directory, config, weights and tokenizer each checked; or an adapter's directory, whose base is
-    /// where its configuration says.
+    /// where its configuration says. Refuses at once what cannot be scored in the memory that is free.
     pub fn open(dir: &Path, options: &EngineOptions) -> Result<Self> {
         match AdapterFiles::open(dir)? {
             Some(adapter) => {
@@ -82,6 +84,9 @@ impl TorchPolicy {
         options.check()?;
         let device = to_tch(options.device)?;
         let config = ModelConfig::read(dir)?;
+        let free = free_memory(options.device);
+        MemoryPlan::new(&config, options, Work::Score, None, free.clone()).check(options)?;
+        let budgets = Budgets::new(&config, options, free);
         let tokenizer = Tokenizer::open(dir)?;
         let chat_template = ChatTemplate::open(dir)?;
         let reader = CheckpointReader::open(dir, &config)?;
@@ -101,6 +106,7 @@ impl TorchPolicy {
             tokenizer,
             chat_template,
             options: options.clone(),
+            budgets,
             remainders,
             optimizer: None,
             boundary_merges: 0,
@@ -240,21 +246,21 @@ impl TorchPolicy {
     /// Adds the gradient of the mean −log π over all counted tokens of these texts (nats per token) to what has been accumulated since
     /// the last update: pretraining and fine-tuning on plain text. [`TrainablePolicy::optimizer_step`] follows.
     pub fn lm_step(&mut self, examples: &[LmExample]) -> Result<LmLoss> {
-        language_model(&self.model, self.plan(), examples, Some(&mut self.gradients))
+        language_model(&self.model, self.plan(Work::Train), examples, Some(&mut self.gradients))
     }
 
     /// The loss of [`TorchPolicy::lm_step`] without a gradient.
     pub fn lm_loss(&self, examples: &[LmExample]) -> Result<LmLoss> {
-        language_model(&self.model, self.plan(), examples, None)
+        language_model(&self.model, self.plan(Work::Score), examples, None)
     }
 
     fn generate(&self, prompts: Vec<Prompt>, params: &SamplingParams) -> Result<Vec<Sample>> {
-        let EngineOptions { generation_batch, token_budget, .. } = self.options;
-        generate(&self.model, &self.tokenizer, generation_batch, token_budget, prompts, params)
+        let (slots, token_budget) = (self.options.generation_batch, self.budgets.of(Work::Sample));
+        generate(&self.model, &self.tokenizer, slots, token_budget, prompts, params)
     }
 
-    fn plan(&self) -> Plan {
-        Plan { token_budget: self.options.token_budget, recompute: self.options.recompute }
+    fn plan(&self, work: Work) -> Plan {
+        Plan { token_budget: self.budgets.of(work), recompute: self.options.recompute }
     }
 
     fn tokenise(&mut self, sets: &[ContrastSet]) -> Result<Vec<TokenisedSet>> {
@@ -345,7 +351,7 @@ impl ContrastPolicy for TorchPolicy {
 
     fn score(&mut self, sets: &[ContrastSet]) -> Result<Vec<SetLogps>> {
         let sets = self.tokenise(sets)?;
-        score(&self.model, self.plan(), &sets)
+        score(&self.model, self.plan(Work::Score), &sets)
     }
 
     fn contrast_step(
@@ -354,7 +360,14 @@ impl ContrastPolicy for TorchPolicy {
         gradient: &mut GradientOf<'_>,
     ) -> Result<Vec<SetLogps>> {
         let sets = self.tokenise(sets)?;
-        contrast_step(&self.model, self.reference.as_ref(), self.plan(), &sets, gradient, &mut self.gradients)
+        contrast_step(
+            &self.model,
+            self.reference.as_ref(),
+            self.plan(Work::Train),
+            &sets,
+            gradient,
+            &mut self.gradients,
+        )
     }
 }
 
@@ -417,10 +430,9 @@ pub struct TorchProvider {
 }
 
 impl TorchProvider {
-    /// Checks the options and the base's configuration, without loading weights.
+    /// Checks the options, the base's configuration, and that training it fits into the memory that is free; loads no weights.
     pub fn new(base: &Path, options: EngineOptions) -> Result<Self> {
-        options.check()?;
-        ModelConfig::read(base)?;
+        plan_memory(base, &options, Work::Train, None)?.check(&options)?;
         Ok(Self { base: base.to_owned(), options })
     }
 

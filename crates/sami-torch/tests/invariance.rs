@@ -76,7 +76,8 @@ fn budget_and_recomputation_change_nothing_beyond_rounding() {
     for model in ["mistral-window", "llama-tied"] {
         let sets = sets(model, "pairs-c4.jsonl");
         let run = |token_budget, recompute| {
-            let mut policy = open(model, &EngineOptions { token_budget, recompute, ..options() });
+            let mut policy =
+                open(model, &EngineOptions { token_budget: Some(token_budget), recompute, ..options() });
             (accumulate(&mut policy, &sets), gradients(&policy))
         };
         let (loss, grads) = run(1 << 20, true);
@@ -261,7 +262,8 @@ fn a_samples_draws_do_not_depend_on_its_neighbours() {
         let all = requests(&PROMPTS);
         let together = open(model, &options()).sample(&all, &params).unwrap();
         for generation_batch in [1, 2, 3] {
-            let mut policy = open(model, &EngineOptions { generation_batch, token_budget: 30, ..options() });
+            let mut policy =
+                open(model, &EngineOptions { generation_batch, token_budget: Some(30), ..options() });
             let others = policy.sample(&all, &params).unwrap();
             for (a, b) in together.iter().zip(&others) {
                 assert_eq!(a.token_ids, b.token_ids, "{model} {generation_batch}");
@@ -352,7 +354,8 @@ fn a_texts_gradient_is_that_of_its_log_probability() {
         let loss = policy.lm_step(&examples).unwrap();
         let expected = policy.lm_loss(&examples).unwrap();
         assert!((loss.nats - expected.nats).abs() < 1e-6);
-        let mut small = open(model, &EngineOptions { token_budget: 200, recompute: false, ..options() });
+        let mut small =
+            open(model, &EngineOptions { token_budget: Some(200), recompute: false, ..options() });
         small.lm_step(&examples).unwrap();
         assert!(relative(&gradients(&small), &gradients(&policy)) < 1e-5, "{model}");
         // A step against the gradient lowers the loss by lr · ‖gradient‖₁ to first order (Adam's first step is a sign).

@@ -98,7 +98,8 @@ fn the_gradient_is_that_of_the_value() {
 fn budget_and_recomputation_change_nothing_beyond_rounding() {
     let sets = sets("llama-tied", "pairs-c4.jsonl");
     let run = |token_budget, recompute| {
-        let mut policy = moved("llama-tied", &EngineOptions { token_budget, recompute, ..options() });
+        let mut policy =
+            moved("llama-tied", &EngineOptions { token_budget: Some(token_budget), recompute, ..options() });
         let value = kl(&mut policy, &sets, 0.3);
         (value, gradients(&policy))
     };

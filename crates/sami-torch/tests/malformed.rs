@@ -236,7 +236,7 @@ fn contradictory_options_are_refused_before_anything_is_loaded() {
             },
             "save_dtype: pure bf16",
         ),
-        (EngineOptions { token_budget: 0, ..base.clone() }, "token_budget: 0"),
+        (EngineOptions { token_budget: Some(0), ..base.clone() }, "token_budget: 0"),
         (EngineOptions { generation_batch: 0, ..base.clone() }, "generation_batch: 0"),
         (
             EngineOptions {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use sami_driver::{Batches, Order, TrainJob, read_sets};
 use sami_policy::TrainablePolicy;
-use sami_torch::{Dtype, EngineOptions, OptimizerConfig, OptimizerKind, Precision};
+use sami_torch::{Dtype, EngineOptions, OptimizerConfig, OptimizerKind, Precision, Work, plan_memory};
 use serde_json::json;
 
 use crate::args::{ModelArgs, at_least_one};
@@ -78,7 +78,9 @@ impl Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let sets = read_sets(&args.pairs)?;
-    let mut policy = args.model.open(&args.engine())?;
+    let engine = args.engine();
+    plan_memory(&args.model.model, &engine, Work::Train, None)?.check(&engine)?;
+    let mut policy = args.model.open(&engine)?;
     std::fs::create_dir_all(&args.out).map_err(|source| Failure::Io { path: args.out.clone(), source })?;
     let order = if args.no_shuffle { Order::Sequential } else { Order::Shuffled { seed: args.seed } };
     let batches = Batches::new(sets.len(), args.batch_size, order).ok_or_else(|| Failure::Argument {
