@@ -23,6 +23,7 @@ mod contrast;
 pub mod fake;
 mod judge;
 mod sampler;
+mod verdict;
 
 pub use chat::{ChatMessage, ChatRequest, ChatSampler, Role};
 pub use contrast::{

@@ -1,18 +1,39 @@
 //! Where to send requests, and how patiently.
 
-use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use ureq::Agent;
 
 use crate::RemoteError;
+use crate::budget::{Budget, SpendCap, Usage};
+use crate::cache::Cache;
+use crate::key::{Key, KeySource};
+use crate::retry::Pause;
 
-/// Bytes of an answer that are read at most.
-const ANSWER_LIMIT: u64 = 64 << 20;
-/// Characters of a refusal that are shown.
-const SHOWN: usize = 300;
+/// Which parameters a server understands beyond OpenAI's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// Asks `GET {base_url}/models`: vLLM names itself there. Every other server is spoken to as [`Dialect::OpenAi`].
+    #[default]
+    Auto,
+    /// OpenAI's parameters and no others.
+    OpenAi,
+    /// vLLM: token ids are asked for, every stop string is sent, and sampling parameters that a checkpoint's
+    /// `generation_config.json` would change behind our back (top-k, min-p, repetition penalty) are set to nothing.
+    Vllm,
+}
+
+/// What a server calls the limit of new tokens in a conversation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenLimit {
+    /// `max_tokens`, which every server but OpenAI's newest models takes.
+    #[default]
+    MaxTokens,
+    /// `max_completion_tokens`.
+    MaxCompletionTokens,
+}
 
 /// Unchecked settings; [`EndpointBuilder::check`] makes them an [`Endpoint`].
 #[derive(Clone, Debug)]
@@ -21,18 +42,33 @@ pub struct EndpointBuilder {
     pub base_url: String,
     /// The model's name at the server.
     pub model: String,
-    /// The environment variable that holds the key; `None` sends none. Default `OPENAI_API_KEY`.
-    pub api_key_env: Option<String>,
+    /// Where the key comes from. Default: none is sent.
+    pub key: KeySource,
     /// Limit of one attempt, answer included. Default 10 minutes: a long response takes a while.
     pub timeout: Duration,
-    /// Attempts per request, the first included. Default 5.
+    /// Limit of reaching the server, a part of `timeout`. Default 10 s.
+    pub connect_timeout: Duration,
+    /// Attempts per request, the first included. Default 6.
     pub attempts: usize,
-    /// Wait before the second attempt; it doubles for each later one. Default 1 s.
+    /// Wait before the second attempt; it doubles for each later one, and a random half is taken off. Default 1 s.
     pub backoff: Duration,
-    /// The longest wait between attempts. Default 60 s.
+    /// The longest such wait. Default 60 s.
     pub backoff_cap: Duration,
+    /// The longest `Retry-After` that is waited for; a longer one ends the request. Default 10 minutes.
+    pub retry_after_cap: Duration,
     /// Requests under way at once. Default 8.
     pub concurrency: usize,
+    /// A file that keeps every answer, so that asking the same again costs nothing, after an interruption too. May be shared
+    /// by jobs and processes. Default: none.
+    pub cache: Option<PathBuf>,
+    /// At most so many requests are sent, attempts that fail included. Default: no cap.
+    pub max_requests: Option<u64>,
+    /// What may be spent. Default: no cap, and no account.
+    pub spend: Option<SpendCap>,
+    /// What the server understands. Default: it is asked.
+    pub dialect: Dialect,
+    /// What it calls the limit of new tokens in a conversation.
+    pub token_limit: TokenLimit,
 }
 
 impl Default for EndpointBuilder {
@@ -40,22 +76,30 @@ impl Default for EndpointBuilder {
         Self {
             base_url: String::new(),
             model: String::new(),
-            api_key_env: Some("OPENAI_API_KEY".to_owned()),
+            key: KeySource::None,
             timeout: Duration::from_secs(600),
-            attempts: 5,
+            connect_timeout: Duration::from_secs(10),
+            attempts: 6,
             backoff: Duration::from_secs(1),
             backoff_cap: Duration::from_secs(60),
+            retry_after_cap: Duration::from_secs(600),
             concurrency: 8,
+            cache: None,
+            max_requests: None,
+            spend: None,
+            dialect: Dialect::Auto,
+            token_limit: TokenLimit::MaxTokens,
         }
     }
 }
 
 impl EndpointBuilder {
-    /// Checks the settings, and reads the key from its environment variable.
+    /// Checks the settings, reads the key, and opens the cache. Nothing is sent yet.
     ///
     /// # Errors
     ///
-    /// An address that is not HTTP or holds a password, an empty model, a zero, an absent key.
+    /// An address that is not HTTP or holds a password, an empty model, a zero, a price that is none, an absent key, a cache
+    /// that cannot be opened.
     pub fn check(self) -> Result<Endpoint, RemoteError> {
         let Some(rest) = self.base_url.strip_prefix("http://").or(self.base_url.strip_prefix("https://"))
         else {
@@ -73,61 +117,47 @@ impl EndpointBuilder {
         }
         let zeros = [
             ("timeout", self.timeout.is_zero()),
+            ("connect_timeout", self.connect_timeout.is_zero()),
             ("attempts", self.attempts == 0),
             ("concurrency", self.concurrency == 0),
         ];
         if let Some((field, _)) = zeros.into_iter().find(|(_, zero)| *zero) {
             return Err(RemoteError::Zero { field });
         }
-        let key = self.api_key_env.as_deref().map(Key::read).transpose()?;
+        if let Some(cap) = &self.spend {
+            cap.check()?;
+        }
+        let key = Key::read(&self.key)?;
+        let cache = self.cache.as_deref().map(Cache::open).transpose()?;
         let config = Agent::config_builder()
             .timeout_global(Some(self.timeout))
+            .timeout_connect(Some(self.connect_timeout.min(self.timeout)))
             .http_status_as_error(false)
             // A redirect could carry the key to another host.
             .max_redirects(0)
             .build();
-        Ok(Endpoint { agent: config.new_agent(), key, settings: self })
+        let shared =
+            Shared { key, cache, budget: Budget::default(), pause: Pause::default(), vllm: OnceLock::new() };
+        Ok(Endpoint { agent: config.new_agent(), settings: self, shared: Arc::new(shared) })
     }
 }
 
-/// The key; it shows itself to the server only.
-#[derive(Clone)]
-struct Key(String);
-
-impl Key {
-    fn read(variable: &str) -> Result<Self, RemoteError> {
-        let variable = variable.to_owned();
-        let Ok(key) = std::env::var(&variable) else { return Err(RemoteError::NoKey { variable }) };
-        let key = key.trim();
-        if key.is_empty() {
-            return Err(RemoteError::NoKey { variable });
-        }
-        if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(RemoteError::BadKey { variable });
-        }
-        Ok(Self(key.to_owned()))
-    }
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key(…)")
-    }
-}
-
-/// A server, a model, and how to ask it. Built by [`EndpointBuilder::check`].
+/// A server, a model, and how to ask it. Built by [`EndpointBuilder::check`]. Clones share the cache, the caps and the
+/// account of what was used.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    agent: Agent,
-    key: Option<Key>,
-    settings: EndpointBuilder,
+    pub(crate) agent: Agent,
+    pub(crate) settings: EndpointBuilder,
+    pub(crate) shared: Arc<Shared>,
 }
 
-/// What one attempt came to.
-enum Attempt {
-    Answered(String),
-    Again { error: RemoteError, wait: Option<Duration> },
-    Refused(RemoteError),
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) key: Option<Key>,
+    pub(crate) cache: Option<Cache>,
+    pub(crate) budget: Budget,
+    pub(crate) pause: Pause,
+    pub(crate) vllm: OnceLock<bool>,
 }
 
 impl Endpoint {
@@ -136,83 +166,8 @@ impl Endpoint {
         &self.settings
     }
 
-    /// Posts `body` as JSON and reads the answer, trying again where that may help.
-    ///
-    /// # Errors
-    ///
-    /// The last attempt's error, with the number of attempts.
-    pub(crate) fn post<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        body: &impl Serialize,
-    ) -> Result<T, RemoteError> {
-        let url = format!("{}/{path}", self.settings.base_url.trim_end_matches('/'));
-        let mut wait = self.settings.backoff;
-        let mut attempt = 1;
-        loop {
-            match self.attempt(&url, body, attempt) {
-                Attempt::Answered(text) => {
-                    return serde_json::from_str(&text).map_err(|error| RemoteError::Answer {
-                        url,
-                        reason: self.shown(&error.to_string()),
-                    });
-                }
-                Attempt::Refused(error) => return Err(error),
-                Attempt::Again { error, .. } if attempt >= self.settings.attempts => return Err(error),
-                Attempt::Again { wait: asked, .. } => {
-                    std::thread::sleep(asked.unwrap_or(wait).min(self.settings.backoff_cap));
-                    wait = wait.saturating_mul(2);
-                    attempt += 1;
-                }
-            }
-        }
-    }
-
-    fn attempt(&self, url: &str, body: &impl Serialize, attempts: usize) -> Attempt {
-        let mut request = self.agent.post(url);
-        if let Some(Key(key)) = &self.key {
-            request = request.header("Authorization", format!("Bearer {key}"));
-        }
-        let transport = |error: ureq::Error| Attempt::Again {
-            error: RemoteError::Transport {
-                url: url.to_owned(),
-                attempts,
-                reason: self.shown(&error.to_string()),
-            },
-            wait: None,
-        };
-        let mut response = match request.send_json(body) {
-            Ok(response) => response,
-            Err(error) => return transport(error),
-        };
-        let status = response.status().as_u16();
-        let wait =
-            response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let text = match response.body_mut().with_config().limit(ANSWER_LIMIT).read_to_string() {
-            Ok(text) => text,
-            Err(error) => return transport(error),
-        };
-        if (200..300).contains(&status) {
-            return Attempt::Answered(text);
-        }
-        let error = RemoteError::Status { url: url.to_owned(), status, attempts, message: self.shown(&text) };
-        match status {
-            408 | 429 | 500..=599 => Attempt::Again { error, wait: wait.map(Duration::from_secs) },
-            _ => Attempt::Refused(error),
-        }
-    }
-
-    /// Foreign text for a message: on one line, short, and without the key.
-    fn shown(&self, text: &str) -> String {
-        let text = match &self.key {
-            Some(Key(key)) => text.replace(key.as_str(), "…"),
-            None => text.to_owned(),
-        };
-        let words: Vec<_> = text.split_whitespace().collect();
-        let line = words.join(" ");
-        match line.char_indices().nth(SHOWN) {
-            Some((end, _)) => format!("{} …", &line[..end]),
-            None => line,
-        }
+    /// What it and its clones have used so far.
+    pub fn usage(&self) -> Usage {
+        self.shared.budget.usage()
     }
 }

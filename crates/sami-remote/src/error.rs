@@ -1,6 +1,10 @@
 //! What can go wrong with a server.
 
+use std::path::PathBuf;
+
 use thiserror::Error;
+
+use crate::KeySource;
 
 /// Why a request, or the settings for it, came to nothing. No variant holds the key.
 #[derive(Debug, Error)]
@@ -12,7 +16,9 @@ pub enum RemoteError {
         url: String,
     },
     /// The address holds a name or a password.
-    #[error("base_url holds a user name or password; put the key into an environment variable instead")]
+    #[error(
+        "base_url holds a user name or password; put the key into an environment variable or a file instead"
+    )]
     UrlWithSecret,
     /// No model named.
     #[error("model is empty; name the model as the server does")]
@@ -23,19 +29,41 @@ pub enum RemoteError {
         /// Which setting.
         field: &'static str,
     },
-    /// The variable for the key is absent, empty or no text.
-    #[error(
-        "environment variable {variable} holds no key; set it, or set api_key_env to None for a server without one"
-    )]
+    /// A price or cap that is no amount of money.
+    #[error("{field} is {value}; it must be a finite number at or above 0")]
+    Amount {
+        /// Which setting.
+        field: &'static str,
+        /// What it is.
+        value: f64,
+    },
+    /// The variable or file for the key is absent or empty.
+    #[error("{key} holds no key; set it, or ask for no key if the server needs none")]
     NoKey {
-        /// Its name.
-        variable: String,
+        /// Where it was looked for.
+        key: KeySource,
+    },
+    /// The file for the key cannot be read.
+    #[error("key file {path}: {source}", path = path.display())]
+    KeyFile {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// The key cannot stand in a header.
-    #[error("the key in environment variable {variable} has characters that a header cannot hold")]
+    #[error("the key in {key} has characters that a header cannot hold")]
     BadKey {
-        /// Its name.
-        variable: String,
+        /// Where it was found.
+        key: KeySource,
+    },
+    /// The file of answers cannot be read or written.
+    #[error("answer cache {path}: {source}", path = path.display())]
+    Cache {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// The server was not reached, or broke off.
     #[error("{url}: no answer after {attempts} attempts: {reason}")]
@@ -59,6 +87,20 @@ pub enum RemoteError {
         /// The beginning of what the server said, the key blanked out.
         message: String,
     },
+    /// The server asks for more patience than the settings allow.
+    #[error(
+        "{url}: status {status}, and the server asks to wait {seconds} s, longer than retry_after_cap ({most} s); run the job again later, its answers so far are kept in the cache if it has one"
+    )]
+    Wait {
+        /// The address.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// What `Retry-After` says.
+        seconds: u64,
+        /// What the settings allow.
+        most: u64,
+    },
     /// The answer is not what OpenAI's format says.
     #[error("{url}: the answer is no completion: {reason}")]
     Answer {
@@ -66,6 +108,24 @@ pub enum RemoteError {
         url: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// As many requests as were allowed.
+    #[error("the cap of {most} requests is reached; raise max_requests to go on")]
+    RequestCap {
+        /// The cap.
+        most: u64,
+    },
+    /// The next request could cost more than is left.
+    #[error(
+        "{spent:.4} of at most {most:.4} are spent, and the next request may cost {next:.4}; raise the cap to go on"
+    )]
+    SpendCap {
+        /// Spent so far, requests under way at their highest price.
+        spent: f64,
+        /// The cap.
+        most: f64,
+        /// The next request at its highest price.
+        next: f64,
     },
     /// A sampling parameter that servers do not offer.
     #[error("a server cannot return {what}; leave it out")]

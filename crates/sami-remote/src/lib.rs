@@ -1,28 +1,47 @@
 //! OpenAI-compatible HTTP client of SAMI.
 //!
-//! Whatever answers `POST {base_url}/completions` in OpenAI's format (vLLM, llama.cpp, a hosted service) becomes a
-//! [`sami_policy::Sampler`]: a policy that is sampled elsewhere and scored here.
+//! Whatever answers `POST {base_url}/completions` or `/chat/completions` in OpenAI's format (vLLM, llama.cpp,
+//! `transformers serve`, a hosted service) becomes a [`sami_policy::Sampler`] and [`sami_policy::ChatSampler`]
+//! ([`RemoteSampler`]): a policy that is sampled elsewhere and scored here, or a principle writer. A chat model becomes a
+//! [`sami_policy::Judge`] ([`RemoteJudge`]).
 //!
 //! ```no_run
-//! use sami_remote::{EndpointBuilder, RemoteSampler};
+//! use sami_remote::{EndpointBuilder, KeySource, RemoteSampler};
 //!
 //! let endpoint = EndpointBuilder {
 //!     base_url: "http://localhost:8000/v1".into(),
 //!     model: "mistralai/Mistral-7B-v0.1".into(),
+//!     key: KeySource::Environment("VLLM_API_KEY".into()),
+//!     cache: Some("answers.jsonl".into()),
 //!     ..EndpointBuilder::default()
 //! };
 //! let sampler = RemoteSampler::new(endpoint.check()?);
 //! # Ok::<(), sami_remote::RemoteError>(())
 //! ```
 //!
-//! The key comes from an environment variable and from nowhere else. It is in no message, `Debug` output or file, also
-//! when a server repeats it in its answer. Requests have a time limit; 429, 408 and 5xx answers and broken connections
-//! are tried again a bounded number of times, ever later, with `Retry-After` respected up to the same bound.
+//! | promise | how |
+//! |---|---|
+//! | The key is nobody's business | It comes from an environment variable or a file ([`KeySource`]) and is in no message, `Debug` output or file, also when a server repeats it. Redirects are not followed. |
+//! | Patience with an end | Every attempt has a time limit. 408, 425, 429 and most 5xx answers, broken connections and half answers are tried again a bounded number of times, ever later and never in step. `Retry-After` holds back every request to the server. |
+//! | No answer is paid for twice | Answers are kept in a file ([`EndpointBuilder::cache`]), whole lines only, shared by jobs and processes. |
+//! | No surprise on the bill | [`EndpointBuilder::max_requests`] and [`EndpointBuilder::spend`] end a job before they are exceeded; [`Endpoint::usage`] says what was used. |
+//! | Token ids are the truth | vLLM is asked for them; where a server tells none, the samples say so. A server's log-probabilities are never read. |
 
+mod budget;
+mod cache;
+mod client;
 mod endpoint;
 mod error;
+mod judge;
+mod key;
+mod pool;
+mod retry;
 mod sampler;
+mod wire;
 
-pub use endpoint::{Endpoint, EndpointBuilder};
+pub use budget::{SpendCap, Usage};
+pub use endpoint::{Dialect, Endpoint, EndpointBuilder, TokenLimit};
 pub use error::RemoteError;
-pub use sampler::RemoteSampler;
+pub use judge::RemoteJudge;
+pub use key::KeySource;
+pub use sampler::{RemoteSampler, SampleCounts};

@@ -1,98 +1,91 @@
-//! Completions as a sampler.
+//! A server as a sampler of completions and of answers to conversations.
 
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sami_policy::{FinishReason, Sample, SampleRequest, Sampler, SamplingParams, StreamKey};
-use serde::{Deserialize, Serialize};
+use sami_policy::{ChatRequest, ChatSampler, Sample, SampleRequest, Sampler, SamplingParams};
 
-use crate::{Endpoint, RemoteError};
+use crate::wire::{Body, read};
+use crate::{Endpoint, RemoteError, pool};
 
-/// Samples from a server. Every request carries its own seed, so a server that honours seeds gives the same response to
-/// the same request whatever else it is doing.
+/// Samples from a server: raw prompts through `/completions`, conversations through `/chat/completions`. Every request
+/// carries its own seed, so a server that honours seeds gives the same response to the same request whatever else it is
+/// doing.
+///
+/// Text alone does not say which tokens were sampled. vLLM tells their ids, and the samples carry them; text from other
+/// servers has none and will be tokenised again where it is scored. [`RemoteSampler::samples`] says how many are which.
+/// Log-probabilities are never taken from a server.
 #[derive(Clone, Debug)]
 pub struct RemoteSampler {
     endpoint: Endpoint,
+    counts: Arc<Counts>,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
-    model: &'a str,
-    prompt: &'a str,
-    max_tokens: usize,
-    temperature: f64,
-    top_p: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    top_k: Option<usize>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    stop: &'a [String],
-    seed: u32,
+#[derive(Debug, Default)]
+struct Counts {
+    with_ids: AtomicUsize,
+    without_ids: AtomicUsize,
 }
 
-#[derive(Deserialize)]
-struct Answer {
-    choices: Vec<Choice>,
-}
-
-#[derive(Deserialize)]
-struct Choice {
-    text: String,
-    finish_reason: Option<String>,
-    /// vLLM says here which stop string it met; null at the end of the sequence.
-    #[serde(default)]
-    stop_reason: Option<serde_json::Value>,
+/// Samples so far, by whether the server told their token ids.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SampleCounts {
+    /// They train on the sampled ids.
+    pub with_token_ids: usize,
+    /// Their text is tokenised again: no ids, or a cut at a stop string.
+    pub retokenised: usize,
 }
 
 impl RemoteSampler {
     /// Samples from this endpoint.
     pub fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint }
+        Self { endpoint, counts: Arc::default() }
     }
 
-    fn one(&self, request: &SampleRequest, params: &SamplingParams) -> Result<Sample, RemoteError> {
-        let body = Body {
-            model: &self.endpoint.settings().model,
-            prompt: &request.prompt,
-            max_tokens: params.max_new_tokens,
-            temperature: params.temperature,
-            top_p: params.top_p,
-            top_k: params.top_k,
-            stop: &params.stop,
-            seed: seed(request.stream),
-        };
-        let answer: Answer = self.endpoint.post("completions", &body)?;
-        let bad =
-            |reason: String| RemoteError::Answer { url: self.endpoint.settings().base_url.clone(), reason };
-        let Some(Choice { mut text, finish_reason, stop_reason }) = answer.choices.into_iter().next() else {
-            return Err(bad("it has no choice".to_owned()));
-        };
-        // Some servers leave the stop string in the text.
-        let cut = params.stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
-        if let Some(cut) = cut {
-            text.truncate(cut);
+    /// The endpoint, for what it has used.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// How many samples came with token ids and how many without.
+    pub fn samples(&self) -> SampleCounts {
+        SampleCounts {
+            with_token_ids: self.counts.with_ids.load(Ordering::Relaxed),
+            retokenised: self.counts.without_ids.load(Ordering::Relaxed),
         }
-        let finish = match finish_reason.as_deref() {
-            _ if cut.is_some() => FinishReason::Stop,
-            Some("length") => FinishReason::Length,
-            Some("stop") if stop_reason.as_ref().is_some_and(serde_json::Value::is_string) => {
-                FinishReason::Stop
-            }
-            Some("stop") => FinishReason::Eos,
-            other => {
-                return Err(bad(format!("finish_reason is {other:?}; it must be \"stop\" or \"length\"")));
-            }
-        };
-        Ok(Sample { text, token_ids: None, logps: None, finish })
     }
-}
 
-/// A 31-bit seed (servers differ in how many bits they take) from the request's stream.
-fn seed(stream: StreamKey) -> u32 {
-    let hash = stream
-        .bytes()
-        .iter()
-        .fold(0x811c_9dc5_u32, |h, &byte| (h ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    hash >> 1
+    fn count(&self, sample: &Sample) {
+        if sample.token_ids.is_some() {
+            self.counts.with_ids.fetch_add(1, Ordering::Relaxed);
+        } else if self.counts.without_ids.fetch_add(1, Ordering::Relaxed) == 0 && !self.endpoint.is_vllm() {
+            tracing::warn!(
+                "{} tells no token ids: its text is tokenised again where it is scored",
+                self.endpoint.settings().base_url
+            );
+        }
+    }
+
+    /// All of them, or the first error; a failure ends the batch early, for the others would only make the caller wait.
+    fn all<T: Sync>(
+        &self,
+        requests: &[T],
+        params: &SamplingParams,
+        one: impl Fn(&T) -> Result<Sample, RemoteError> + Sync,
+    ) -> Result<Vec<Sample>, RemoteError> {
+        if params.logps {
+            return Err(RemoteError::Unsupported { what: "log-probabilities of sampled tokens (logps)" });
+        }
+        let threads = self.endpoint.settings().concurrency;
+        let results = pool::each(threads, requests, Result::is_err, one);
+        let (good, bad): (Vec<_>, Vec<_>) = results.into_iter().flatten().partition(Result::is_ok);
+        if let Some(Err(error)) = bad.into_iter().next() {
+            return Err(error);
+        }
+        let samples = good.into_iter().collect::<Result<Vec<_>, _>>()?;
+        samples.iter().for_each(|sample| self.count(sample));
+        Ok(samples)
+    }
 }
 
 impl Sampler for RemoteSampler {
@@ -103,42 +96,27 @@ impl Sampler for RemoteSampler {
         requests: &[SampleRequest],
         params: &SamplingParams,
     ) -> Result<Vec<Sample>, RemoteError> {
-        if params.logps {
-            return Err(RemoteError::Unsupported { what: "log-probabilities of sampled tokens (logps)" });
-        }
-        let next = AtomicUsize::new(0);
-        let answers: Vec<Mutex<Option<Result<Sample, RemoteError>>>> =
-            requests.iter().map(|_| Mutex::new(None)).collect();
-        let work = || {
-            while let Some((request, answer)) = {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                requests.get(index).zip(answers.get(index))
-            } {
-                let result = self.one(request, params);
-                let failed = result.is_err();
-                if let Ok(mut slot) = answer.lock() {
-                    *slot = Some(result);
-                }
-                if failed {
-                    // The others would only make the caller wait for the same error.
-                    next.store(requests.len(), Ordering::Relaxed);
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..self.endpoint.settings().concurrency.min(requests.len()) {
-                scope.spawn(work);
-            }
-        });
-        let answers: Vec<_> = answers
-            .into_iter()
-            .map(|slot| slot.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()))
-            .collect();
-        // An error ends the batch early, so the first error comes before the first answer that nobody fetched.
-        let (samples, rest): (Vec<_>, Vec<_>) = answers.into_iter().flatten().partition(Result::is_ok);
-        match rest.into_iter().next() {
-            Some(Err(error)) => Err(error),
-            _ => samples.into_iter().collect(),
-        }
+        self.all(requests, params, |request| {
+            let body = Body::completion(&self.endpoint, &request.prompt, params, request.stream);
+            self.endpoint.ask("completions", &body, params.max_new_tokens, |text| read(text, params))
+        })
+    }
+}
+
+impl ChatSampler for RemoteSampler {
+    /// The server knows; one without a chat format refuses.
+    fn has_chat_format(&self) -> bool {
+        true
+    }
+
+    fn sample_chat(
+        &mut self,
+        requests: &[ChatRequest],
+        params: &SamplingParams,
+    ) -> Result<Vec<Sample>, RemoteError> {
+        self.all(requests, params, |request| {
+            let body = Body::chat(&self.endpoint, &request.messages, params, request.stream);
+            self.endpoint.ask("chat/completions", &body, params.max_new_tokens, |text| read(text, params))
+        })
     }
 }

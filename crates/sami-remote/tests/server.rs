@@ -1,141 +1,31 @@
-//! The client against a small server that misbehaves in every way we know.
+//! Requests, answers, and patience: the client against a server that misbehaves.
 #![allow(clippy::unwrap_used, reason = "helpers outside #[test] functions")]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+mod common;
 
-use sami_policy::{FinishReason, SampleRequest, Sampler, SamplingParams, SamplingParamsBuilder, StreamKey};
-use sami_remote::{EndpointBuilder, RemoteError, RemoteSampler};
-use serde_json::{Value, json};
+use std::time::Duration;
 
-/// Setting a variable would be unsafe code; this one is set by cargo for every test, and its value plays the key.
-const VARIABLE: &str = "CARGO_PKG_REPOSITORY";
-const KEY: &str = env!("CARGO_PKG_REPOSITORY");
-
-/// What the server does with one request.
-#[derive(Clone)]
-enum Act {
-    /// Status, extra header lines, body.
-    Say(u16, &'static str, String),
-    /// Closes the connection without a word.
-    HangUp,
-    /// Announces a longer body than it sends.
-    Truncate,
-    /// Says nothing for a while.
-    Stall(Duration),
-    /// A completion that repeats the prompt.
-    Echo,
-}
-
-/// A request as the server saw it: the head, and the body.
-type Seen = Arc<Mutex<Vec<(String, Value)>>>;
-
-/// Serves `acts` in order, then the last of them forever. One thread per connection.
-fn serve(acts: Vec<Act>) -> (String, Seen) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/v1", listener.local_addr().unwrap());
-    let seen = Seen::default();
-    let (record, acts) = (Arc::clone(&seen), Arc::new(acts));
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let (record, acts) = (Arc::clone(&record), Arc::clone(&acts));
-            std::thread::spawn(move || answer(stream, &record, &acts));
-        }
-    });
-    (url, seen)
-}
-
-fn answer(stream: TcpStream, seen: &Seen, acts: &[Act]) -> Option<()> {
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
-    let mut head = String::new();
-    while reader.read_line(&mut head).ok()? > 2 {}
-    let length =
-        head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-    let mut body = Vec::new();
-    match length {
-        Some(length) => {
-            body.resize(length, 0);
-            reader.read_exact(&mut body).ok()?;
-        }
-        None => loop {
-            let mut size = String::new();
-            reader.read_line(&mut size).ok()?;
-            let size = usize::from_str_radix(size.trim(), 16).ok()?;
-            let mut chunk = vec![0; size + 2];
-            reader.read_exact(&mut chunk).ok()?;
-            if size == 0 {
-                break;
-            }
-            body.extend_from_slice(&chunk[..size]);
-        },
-    }
-    let body: Value = serde_json::from_slice(&body).unwrap();
-    let number = {
-        let mut seen = seen.lock().unwrap();
-        seen.push((head, body.clone()));
-        seen.len() - 1
-    };
-    let mut stream = stream;
-    let act = acts.get(number).or(acts.last())?;
-    let (status, headers, text) = match act {
-        Act::Say(status, headers, text) => (*status, *headers, text.clone()),
-        Act::HangUp => return None,
-        Act::Truncate => {
-            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{{\"choices\"").ok()?;
-            return None;
-        }
-        Act::Stall(time) => {
-            std::thread::sleep(*time);
-            return None;
-        }
-        Act::Echo => (200, "", completion(body["prompt"].as_str()?, "length")),
-    };
-    let length = text.len();
-    write!(
-        stream,
-        "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n{text}"
-    )
-    .ok()
-}
-
-fn completion(text: &str, finish: &str) -> String {
-    json!({"choices": [{"text": text, "finish_reason": finish}]}).to_string()
-}
-
-fn settings(base_url: String) -> EndpointBuilder {
-    EndpointBuilder {
-        base_url,
-        model: "tiny".into(),
-        api_key_env: Some(VARIABLE.into()),
-        timeout: Duration::from_millis(400),
-        attempts: 3,
-        backoff: Duration::from_millis(5),
-        backoff_cap: Duration::from_millis(50),
-        concurrency: 4,
-    }
-}
-
-fn request(prompt: &str, query: u64) -> SampleRequest {
-    SampleRequest { prompt: prompt.into(), stream: StreamKey::new(1, 2, query, 0) }
-}
-
-fn params() -> SamplingParams {
-    SamplingParamsBuilder {
-        max_new_tokens: 7,
-        temperature: 0.5,
-        stop: vec!["\n\nHuman:".into()],
-        ..SamplingParams::builder()
-    }
-    .check()
-    .unwrap()
-}
+use common::{Act, KEY, Seen, completion, params, request, serve, settings};
+use sami_policy::{
+    ChatMessage, ChatRequest, ChatSampler, FinishReason, Role, Sampler, SamplingParams,
+    SamplingParamsBuilder, StreamKey,
+};
+use sami_remote::{
+    Dialect, EndpointBuilder, KeySource, RemoteError, RemoteSampler, SampleCounts, TokenLimit,
+};
+use serde_json::json;
 
 /// One request against a server that acts so.
 fn ask(acts: Vec<Act>) -> (Result<sami_policy::Sample, RemoteError>, Seen) {
+    ask_with(acts, |settings| settings)
+}
+
+fn ask_with(
+    acts: Vec<Act>,
+    change: impl FnOnce(EndpointBuilder) -> EndpointBuilder,
+) -> (Result<sami_policy::Sample, RemoteError>, Seen) {
     let (url, seen) = serve(acts);
-    let mut sampler = RemoteSampler::new(settings(url).check().unwrap());
+    let mut sampler = RemoteSampler::new(change(settings(url)).check().unwrap());
     (sampler.sample(&[request("Hello", 0)], &params()).map(|mut samples| samples.remove(0)), seen)
 }
 
@@ -152,7 +42,89 @@ fn request_and_answer_follow_the_format() {
     assert_eq!((body["max_tokens"].as_u64(), body["temperature"].as_f64()), (Some(7), Some(0.5)));
     assert_eq!(body["stop"], json!(["\n\nHuman:"]));
     assert!(body["seed"].as_u64().unwrap() < 1 << 31);
-    assert!(body.get("top_k").is_none());
+    assert!(body.get("top_k").is_none() && body["stream"] == json!(false));
+    // A key from a file goes the same way, without the line's end.
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key");
+    std::fs::write(&file, "from-a-file\n").unwrap();
+    let keyed = |settings| EndpointBuilder { key: KeySource::File(file), ..settings };
+    let (_, seen) = ask_with(vec![Act::Echo], keyed);
+    assert!(seen.lock().unwrap()[0].0.to_lowercase().contains("authorization: bearer from-a-file\r\n"));
+    let (_, seen) =
+        ask_with(vec![Act::Echo], |settings| EndpointBuilder { key: KeySource::None, ..settings });
+    assert!(!seen.lock().unwrap()[0].0.to_lowercase().contains("authorization"));
+}
+
+fn hello() -> ChatRequest {
+    ChatRequest {
+        messages: vec![ChatMessage::new(Role::System, "Be kind."), ChatMessage::new(Role::User, "Hi")],
+        stream: StreamKey::new(1, 2, 3, 4),
+    }
+}
+
+#[test]
+fn conversations_follow_the_format() {
+    let reply = json!({"choices": [{"message": {"role": "assistant", "content": "Hello."}, "finish_reason": "stop"}]});
+    let (url, seen) = serve(vec![Act::Say(200, "", reply.to_string())]);
+    let mut sampler = RemoteSampler::new(settings(url.clone()).check().unwrap());
+    assert!(sampler.has_chat_format());
+    let samples = sampler.sample_chat(&[hello()], &params()).unwrap();
+    assert_eq!((samples[0].text.as_str(), samples[0].finish), ("Hello.", FinishReason::Eos));
+    let newer = EndpointBuilder { token_limit: TokenLimit::MaxCompletionTokens, ..settings(url) };
+    RemoteSampler::new(newer.check().unwrap()).sample_chat(&[hello()], &params()).unwrap();
+    let seen = seen.lock().unwrap();
+    assert!(seen[0].0.starts_with("POST /v1/chat/completions HTTP/1.1"));
+    let messages = json!([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]);
+    assert_eq!(seen[0].1["messages"], messages);
+    assert!(seen[0].1["max_tokens"] == json!(7) && seen[0].1.get("prompt").is_none());
+    assert!(seen[1].1["max_completion_tokens"] == json!(7) && seen[1].1.get("max_tokens").is_none());
+}
+
+#[test]
+fn vllm_is_recognised_and_asked_for_token_ids() {
+    let vllm = |body: &serde_json::Value| match body {
+        serde_json::Value::Null => json!({"object": "list", "data": [{"id": "tiny", "owned_by": "vllm"}]}),
+        body => json!({"choices": [{
+            "text": " Hi", "stop_reason": if body["prompt"] == "cut" { json!("\n\nHuman:") } else { json!(null) },
+            "finish_reason": "stop", "token_ids": [17, 2], "prompt_token_ids": [1, 5],
+        }]}),
+    };
+    let (url, seen) = serve(vec![Act::Answer(vllm)]);
+    let auto = EndpointBuilder { dialect: Dialect::Auto, ..settings(url) };
+    let mut sampler = RemoteSampler::new(auto.check().unwrap());
+    let samples = sampler.sample(&[request("whole", 0), request("cut", 1)], &params()).unwrap();
+    assert_eq!(samples[0].token_ids, Some(vec![17, 2]));
+    // The ids of a text that was cut are those of more than the text.
+    assert_eq!((samples[1].finish, &samples[1].token_ids), (FinishReason::Stop, &None));
+    assert_eq!(sampler.samples(), SampleCounts { with_token_ids: 1, retokenised: 1 });
+    let seen = seen.lock().unwrap();
+    assert!(seen[0].0.starts_with("GET /v1/models"), "{}", seen[0].0);
+    assert_eq!(seen.len(), 3);
+    let body = &seen[1].1;
+    assert_eq!((&body["return_token_ids"], &body["top_k"]), (&json!(true), &json!(-1)));
+    assert_eq!((&body["min_p"], &body["repetition_penalty"]), (&json!(0.0), &json!(1.0)));
+}
+
+#[test]
+fn other_servers_get_openais_parameters_and_no_more() {
+    let plain = |body: &serde_json::Value| match body {
+        serde_json::Value::Null => json!({"data": [{"id": "tiny", "owned_by": "somebody"}]}),
+        _ => json!({"choices": [{"text": "a five b", "finish_reason": "stop"}]}),
+    };
+    let (url, seen) = serve(vec![Act::Answer(plain)]);
+    let auto = EndpointBuilder { dialect: Dialect::Auto, ..settings(url) };
+    let mut sampler = RemoteSampler::new(auto.check().unwrap());
+    let stop = ["one", "two", "three", "four", "five"].map(str::to_owned).to_vec();
+    let params = SamplingParamsBuilder { stop, ..SamplingParams::builder() }.check().unwrap();
+    // Four stop strings are sent at most, and the others found all the same.
+    let samples = sampler.sample(&[request("x", 0)], &params).unwrap();
+    assert_eq!((samples[0].text.as_str(), samples[0].finish), ("a ", FinishReason::Stop));
+    assert_eq!(sampler.samples(), SampleCounts { with_token_ids: 0, retokenised: 1 });
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen[1].1["stop"], json!(["one", "two", "three", "four"]));
+    for extra in ["return_token_ids", "top_k", "min_p", "repetition_penalty", "logprobs"] {
+        assert!(seen[1].1.get(extra).is_none(), "{extra}");
+    }
 }
 
 #[test]
@@ -189,12 +161,17 @@ fn passing_faults_are_tried_again() {
         Act::Say(503, "", String::new()),
         Act::HangUp,
         Act::Truncate,
-        Act::Stall(Duration::from_secs(2)),
+        // A proxy's page.
+        Act::Say(200, "", "<html>busy</html>".into()),
     ] {
         let (sample, seen) = ask(vec![fault, good()]);
         assert_eq!(sample.unwrap().text, " ok");
         assert_eq!(seen.lock().unwrap().len(), 2);
     }
+    let short = |settings| EndpointBuilder { timeout: Duration::from_millis(300), ..settings };
+    let (sample, seen) = ask_with(vec![Act::Stall(Duration::from_secs(3)), good()], short);
+    // The second attempt may be too slow as well on a busy machine, but not without an end.
+    assert!(sample.is_ok() || seen.lock().unwrap().len() == 3);
 }
 
 #[test]
@@ -206,10 +183,22 @@ fn lasting_faults_end_after_the_attempts() {
     assert_eq!(seen.lock().unwrap().len(), 3);
     let (error, _) = ask(vec![Act::HangUp]);
     assert!(matches!(error.unwrap_err(), RemoteError::Transport { attempts: 3, .. }));
-    // A long Retry-After is cut to the cap.
-    let begun = Instant::now();
-    let (error, _) = ask(vec![Act::Say(429, "Retry-After: 3600\r\n", String::new())]);
-    assert!(error.is_err() && begun.elapsed() < Duration::from_secs(5));
+    // A long Retry-After is not waited for, and not ignored either.
+    let (error, seen) = ask(vec![Act::Say(429, "Retry-After: 3600\r\n", String::new())]);
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.ends_with(
+            "status 429, and the server asks to wait 3600 s, longer than retry_after_cap (600 s); run the job again later, \
+             its answers so far are kept in the cache if it has one"
+        ),
+        "{error}"
+    );
+    assert_eq!(seen.lock().unwrap().len(), 1);
+    // An account without money is not refilled by waiting.
+    let quota = json!({"error": {"code": "insufficient_quota"}}).to_string();
+    let (error, seen) = ask(vec![Act::Say(429, "", quota)]);
+    assert!(matches!(error.unwrap_err(), RemoteError::Status { status: 429, attempts: 1, .. }));
+    assert_eq!(seen.lock().unwrap().len(), 1);
 }
 
 #[test]
@@ -225,16 +214,17 @@ fn refusals_are_not_tried_again_and_never_show_the_key() {
     }
     let sampler = RemoteSampler::new(settings("http://127.0.0.1:9/v1".into()).check().unwrap());
     assert!(!format!("{sampler:?}").contains(KEY));
-    let (error, _) = ask(vec![Act::Say(200, "", format!("{{\"{KEY}\": 1"))]);
+    let (error, _) = ask(vec![Act::Say(200, "", json!({"choices": KEY}).to_string())]);
     assert!(!format!("{:?}", error.unwrap_err()).contains(KEY));
 }
 
 #[test]
 fn answers_that_are_none_are_told() {
     for (body, expected) in [
-        ("not json".to_owned(), "expected"),
+        (json!({"choices": [{"finish_reason": "stop"}]}).to_string(), "neither text nor message content"),
+        (json!({"choices": [{"text": "x"}]}).to_string(), "finish_reason is missing"),
         (json!({"choices": []}).to_string(), "it has no choice"),
-        (completion(" x", "content_filter"), "finish_reason is Some(\"content_filter\")"),
+        (completion(" x", "content_filter"), "finish_reason is content_filter"),
     ] {
         let (error, _) = ask(vec![Act::Say(200, "", body)]);
         let error = error.unwrap_err().to_string();
@@ -254,8 +244,22 @@ fn impossible_settings_are_refused() {
     assert!(secret.contains("user name or password") && !secret.contains("pass@"), "{secret}");
     assert!(refused(EndpointBuilder { model: " ".into(), ..good() }).contains("model is empty"));
     assert!(refused(EndpointBuilder { attempts: 0, ..good() }).contains("attempts is 0"));
-    let absent = refused(EndpointBuilder { api_key_env: Some("SAMI_NO_SUCH_VARIABLE".into()), ..good() });
-    assert!(absent.contains("SAMI_NO_SUCH_VARIABLE holds no key"), "{absent}");
+    let keyed = |key| refused(EndpointBuilder { key, ..good() });
+    assert_eq!(
+        keyed(KeySource::Environment("SAMI_NO_SUCH_VARIABLE".into())),
+        "environment variable SAMI_NO_SUCH_VARIABLE holds no key; set it, or ask for no key if the server needs none"
+    );
+    assert_eq!(
+        keyed(KeySource::File("/no/such".into())),
+        "key file /no/such: No such file or directory (os error 2)"
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key");
+    std::fs::write(&file, "two words\n").unwrap();
+    let bad = keyed(KeySource::File(file.clone()));
+    assert!(bad.ends_with("has characters that a header cannot hold") && !bad.contains("two"), "{bad}");
+    std::fs::write(&file, " \n").unwrap();
+    assert!(keyed(KeySource::File(file)).contains("holds no key"));
     let logps = SamplingParamsBuilder { logps: true, ..SamplingParams::builder() }.check().unwrap();
     let mut sampler = RemoteSampler::new(good().check().unwrap());
     assert!(matches!(sampler.sample(&[request("x", 0)], &logps), Err(RemoteError::Unsupported { .. })));
