@@ -40,7 +40,7 @@ impl Prefixes {
             let before = self.path.last().cloned();
             let start = before.as_ref().map_or(0, |before| before.ids.len());
             let rest = &sequence.prompt[start..length];
-            let own = extend(model, &[(before.clone(), vec![rest])])?.layers;
+            let own = extend(model, &[Continued { prefix: before.clone(), rests: vec![rest] }])?.layers;
             let layers = match &before {
                 Some(before) => {
                     before.layers.iter().zip(&own).map(|(a, b)| joined(&[a, b])).collect::<Result<_>>()?
@@ -69,10 +69,16 @@ struct Extended {
     layers: Vec<KeysValues>,
 }
 
-fn extend(model: &Model, rows: &[(Option<Rc<Prefix>>, Vec<&[u32]>)]) -> Result<Extended> {
+/// What follows a prefix, once for each prompt.
+struct Continued<'a> {
+    prefix: Option<Rc<Prefix>>,
+    rests: Vec<&'a [u32]>,
+}
+
+fn extend(model: &Model, rows: &[Continued<'_>]) -> Result<Extended> {
     let packed: Vec<PackedRow> = rows
         .iter()
-        .map(|(prefix, rests)| {
+        .map(|Continued { prefix, rests }| {
             PackedRow::continuations(prefix.as_ref().map_or(&[], |prefix| &prefix.ids), rests)
         })
         .collect();
@@ -82,7 +88,7 @@ fn extend(model: &Model, rows: &[(Option<Rc<Prefix>>, Vec<&[u32]>)]) -> Result<E
     let mut prefixes: Vec<_> = rows
         .iter()
         .zip(&group.rows)
-        .filter_map(|((prefix, _), place)| Some((place.prefix.start, prefix.as_ref()?)))
+        .filter_map(|(row, place)| Some((place.prefix.start, row.prefix.as_ref()?)))
         .collect();
     prefixes.sort_by_key(|(start, _)| *start);
     let ids = group.ids.f_narrow(0, geometry.prefix_tokens, geometry.segment_tokens)?;
@@ -111,21 +117,21 @@ pub(super) fn prefill(
     first_slot: usize,
     cache: &[LayerCache],
 ) -> Result<Tensor> {
-    let mut rows: Vec<(Option<Rc<Prefix>>, Vec<&[u32]>)> = Vec::new();
+    let mut rows: Vec<Continued<'_>> = Vec::new();
     for sequence in entering {
         let prefix = prefixes.of(model, sequence)?;
         let rest = &sequence.prompt[prefix.as_ref().map_or(0, |prefix| prefix.ids.len())..];
         match rows.last_mut() {
-            Some((last, rests)) if last.as_ref().map(Rc::as_ptr) == prefix.as_ref().map(Rc::as_ptr) => {
-                rests.push(rest);
+            Some(row) if row.prefix.as_ref().map(Rc::as_ptr) == prefix.as_ref().map(Rc::as_ptr) => {
+                row.rests.push(rest);
             }
-            _ => rows.push((prefix, vec![rest])),
+            _ => rows.push(Continued { prefix, rests: vec![rest] }),
         }
     }
     let Extended { group, x, layers } = extend(model, &rows)?;
     let mut ends = Vec::with_capacity(entering.len());
     let mut slot = first_slot as i64;
-    for ((prefix, _), place) in rows.iter().zip(&group.rows) {
+    for (Continued { prefix, .. }, place) in rows.iter().zip(&group.rows) {
         for segment in &place.segments {
             for (index, (store, own)) in cache.iter().zip(&layers).enumerate() {
                 let (start, len) = (segment.start as i64, segment.len() as i64);
@@ -197,7 +203,7 @@ mod tests {
         let base: Vec<u32> = (0..20).collect();
         let with = |tail: &[u32]| [base.as_slice(), tail].concat();
         let long: Vec<u32> = (100..120).collect();
-        let mut prompts = vec![
+        let mut prompts = [
             with(&[[7].as_slice(), &long, &[1]].concat()),
             with(&[[7].as_slice(), &long, &[2]].concat()),
             with(&[8]),
