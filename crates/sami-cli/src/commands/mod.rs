@@ -4,6 +4,7 @@
 mod doctor;
 mod generate;
 mod inspect;
+mod principles;
 mod run;
 mod sample;
 mod score;
@@ -18,6 +19,7 @@ use crate::failure::Failure;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(run::Args),
+    Principles(Box<principles::Args>),
     Generate(generate::Args),
     Train(train::Args),
     Score(score::Args),
@@ -30,6 +32,7 @@ impl Command {
     pub(crate) fn run(&self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Run(args) => run::run(args, context),
+            Self::Principles(args) => principles::run(args, context),
             Self::Generate(args) => generate::run(args, context),
             Self::Train(args) => train::run(args, context),
             Self::Score(args) => score::run(args, context),
