@@ -11,108 +11,28 @@
 //! the prompt's words at first, as a base model's do: everything that Algorithm 1 needs. All arithmetic is f64 in a
 //! fixed order, so equal inputs give equal bytes.
 
-use std::io;
+mod draws;
+mod error;
+mod files;
+mod words;
+
 use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
-use thiserror::Error;
+
+pub use error::FakeError;
+pub use words::WORDS;
 
 use crate::{
     ContrastPolicy, ContrastSet, FinishReason, GradientOf, PolicyProvider, Sample, SampleRequest, Sampler,
     SamplingParams, SetGradient, SetLogps, Start, StreamKey, TrainablePolicy, UpdateReport,
 };
-
-/// The words that the fake speaks, after token 0, its end of sequence.
-pub const WORDS: [&str; 24] = [
-    "certainly",
-    "perhaps",
-    "no",
-    "please",
-    "avoid",
-    "danger",
-    "carefully",
-    "gladly",
-    "here",
-    "is",
-    "a",
-    "plan",
-    "with",
-    "every",
-    "step",
-    "explained",
-    "short",
-    "answer",
-    "nothing",
-    "else",
-    "ask",
-    "someone",
-    "safe.",
-    "done.",
-];
-const VOCABULARY: usize = WORDS.len() + 1;
-const EOS: usize = 0;
-const BUCKETS: usize = 64;
-const ROWS: usize = VOCABULARY + BUCKETS;
-
-/// One number per word.
-type Logits = [f64; VOCABULARY];
+use draws::{Stream, choose};
+use files::{read_values, write_values};
+use words::{EOS, Logits, ROWS, VOCABULARY, features, tokenize_responses};
 
 const WEIGHTS_FILE: &str = "fake-policy.bin";
 const STATE_FILE: &str = "fake-state.bin";
-const MAGIC: &[u8; 8] = b"samifake";
-
-/// What can go wrong with a [`FakePolicy`].
-#[derive(Debug, Error)]
-pub enum FakeError {
-    /// The objective refused a matrix.
-    #[error(transparent)]
-    Objective(#[from] sami_core::Error),
-    /// A file could not be read or written.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file that [`FakePolicy`] did not write.
-    #[error(
-        "{path}: not a fake policy's file ({bytes} bytes); expected {expected} bytes that begin with \"samifake\""
-    )]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// Its length.
-        bytes: usize,
-        /// The length of a whole one.
-        expected: usize,
-    },
-    /// A loss with a KL term, which needs a frozen reference.
-    #[error("the gradient has a KL term, but this policy keeps no reference; train it with beta = 0")]
-    NoReference,
-    /// The gradient closure answered with a matrix of another shape.
-    #[error("contrast set {id}: the gradient is {got:?}, but the matrix is {expected:?}")]
-    GradientShape {
-        /// The set's id.
-        id: String,
-        /// Shape of the answer.
-        got: (usize, usize),
-        /// Shape of the matrix (C, R).
-        expected: (usize, usize),
-    },
-    /// A token id outside the fake's vocabulary.
-    #[error(
-        "contrast set {id}: response {response} has token id {token}; the fake's vocabulary has {VOCABULARY}"
-    )]
-    UnknownToken {
-        /// The set's id.
-        id: String,
-        /// The column.
-        response: usize,
-        /// The id.
-        token: u32,
-    },
-}
 
 /// How a [`FakePolicy`] moves.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -413,91 +333,6 @@ impl PolicyProvider for FakeProvider {
     }
 }
 
-/// The request's draws. A hash of the key drives a SplitMix64 sequence: enough for a fake, and without a dependency.
-struct Stream(u64);
-
-impl Stream {
-    fn new(key: StreamKey) -> Self {
-        Self(hash(&key.bytes()))
-    }
-
-    /// In [0, 1).
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
-
-/// FNV-1a.
-fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// Rows of the table that a prompt switches on, with their weights φ, in the order of the rows.
-fn features(prompt: &str) -> Vec<(usize, f64)> {
-    let mut counts = [0_usize; BUCKETS];
-    let mut words = 0;
-    for word in prompt.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
-        counts[(hash(word.to_lowercase().as_bytes()) % BUCKETS as u64) as usize] += 1;
-        words += 1;
-    }
-    let scale = 1.0 / (words.max(1) as f64).sqrt();
-    let used = counts.iter().enumerate().filter(|(_, count)| **count > 0);
-    used.map(|(bucket, &count)| (VOCABULARY + bucket, count as f64 * scale)).collect()
-}
-
-/// Known words by their number, foreign ones by their hash, so that every text can be scored.
-fn tokenize(text: &str) -> Vec<usize> {
-    let foreign = |word: &str| (hash(word.as_bytes()) % WORDS.len() as u64) as usize;
-    let number = |word: &str| WORDS.iter().position(|known| *known == word).unwrap_or_else(|| foreign(word));
-    text.split_whitespace().map(|word| number(word) + 1).collect()
-}
-
-fn tokenize_responses(set: &ContrastSet) -> Result<Vec<Vec<usize>>, FakeError> {
-    let mut all = Vec::with_capacity(set.responses().len());
-    for (index, response) in set.responses().iter().enumerate() {
-        let Some(ids) = &response.token_ids else {
-            let tokens = tokenize(&response.text);
-            // White space alone has no word; it still is one response, so it counts as an immediate end.
-            all.push(if tokens.is_empty() { vec![EOS] } else { tokens });
-            continue;
-        };
-        if let Some(&token) = ids.iter().find(|&&id| id as usize >= VOCABULARY) {
-            return Err(FakeError::UnknownToken { id: set.id().to_owned(), response: index, token });
-        }
-        all.push(ids.iter().map(|&id| id as usize).collect());
-    }
-    Ok(all)
-}
-
-/// Inverse-CDF choice among the tokens that top-k and top-p leave; temperature 0 takes the likeliest.
-fn choose(logp: &Logits, params: &SamplingParams, uniform: f64) -> usize {
-    let mut order: Vec<usize> = (0..logp.len()).collect();
-    order.sort_by(|&a, &b| logp[b].total_cmp(&logp[a]));
-    let likeliest = order[0];
-    if params.temperature == 0.0 {
-        return likeliest;
-    }
-    order.truncate(params.top_k.unwrap_or(order.len()));
-    let weight = |token: usize| ((logp[token] - logp[likeliest]) / params.temperature).exp();
-    let total: f64 = order.iter().map(|&token| weight(token)).sum();
-    let mut kept = 0.0;
-    let nucleus = order.iter().position(|&token| {
-        kept += weight(token);
-        kept >= params.top_p * total
-    });
-    order.truncate(nucleus.map_or(order.len(), |last| last + 1));
-    let mut rest = uniform * order.iter().map(|&token| weight(token)).sum::<f64>();
-    let chosen = order.iter().copied().find(|&token| {
-        rest -= weight(token);
-        rest < 0.0
-    });
-    chosen.unwrap_or(likeliest)
-}
-
 fn norm(table: &Array2<f64>) -> f64 {
     table.iter().map(|value| value * value).sum::<f64>().sqrt()
 }
@@ -511,35 +346,4 @@ fn add(table: &mut Array2<f64>, row: usize, scale: f64, values: &Logits) {
 
 fn next_table(values: &mut impl Iterator<Item = f64>) -> Array2<f64> {
     Array2::from_shape_fn((ROWS, VOCABULARY), |_| values.next().unwrap_or_default())
-}
-
-fn read_values(path: &Path, count: usize) -> Result<Vec<f64>, FakeError> {
-    let bytes = std::fs::read(path).map_err(|source| FakeError::Io { path: path.to_owned(), source })?;
-    let expected = MAGIC.len() + 8 * count;
-    let (values, rest) = bytes.strip_prefix(MAGIC).unwrap_or_default().as_chunks::<8>();
-    if bytes.len() != expected || !rest.is_empty() || values.len() != count {
-        return Err(FakeError::Foreign { path: path.to_owned(), bytes: bytes.len(), expected });
-    }
-    Ok(values.iter().map(|&value| f64::from_le_bytes(value)).collect())
-}
-
-/// Writes a directory beside `dir` and renames it, so that `dir` appears whole or not at all.
-fn write_values(dir: &Path, name: &str, values: impl Iterator<Item = f64>) -> Result<(), FakeError> {
-    let at = |path: &Path| {
-        let path = path.to_owned();
-        move |source| FakeError::Io { path, source }
-    };
-    let mut partial = dir.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    if partial.exists() {
-        std::fs::remove_dir_all(&partial).map_err(at(&partial))?;
-    }
-    std::fs::create_dir_all(&partial).map_err(at(&partial))?;
-    let bytes: Vec<u8> = MAGIC.iter().copied().chain(values.flat_map(f64::to_le_bytes)).collect();
-    std::fs::write(partial.join(name), bytes).map_err(at(&partial))?;
-    if dir.exists() {
-        std::fs::remove_dir_all(dir).map_err(at(dir))?;
-    }
-    std::fs::rename(&partial, dir).map_err(at(dir))
 }
