@@ -53,3 +53,12 @@ pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
         Err(error) => Err(error.to_string()),
     }
 }
+
+/// A size in GiB, as bytes.
+pub(crate) fn gibibytes(text: &str) -> Result<usize, String> {
+    match text.parse::<f64>() {
+        Ok(size) if size.is_finite() && size > 0.0 => Ok((size * f64::from(1 << 30)) as usize),
+        Ok(_) => Err("it must be a finite number above 0".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}

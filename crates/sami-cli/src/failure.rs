@@ -19,11 +19,15 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Constitution(#[from] sami_constitution::Error),
     #[error(transparent)]
-    Remote(#[from] sami_remote::RemoteError),
-    #[error("{0}")]
-    NoPrinciples(String),
-    #[error(transparent)]
     Sampling(#[from] sami_policy::SamplingParamsError),
+    #[error("the recipe cannot be written as TOML: {0}")]
+    Recipe(#[source] sami_driver::recipe::RenderError),
+    #[error(
+        "model.gpus is {gpus}, and training over several GPUs is not there yet{}; --set model.gpus=1 tries one GPU, for example \
+         with --set training.lora.rank=16",
+        on_one(.plan)
+    )]
+    SeveralGpus { gpus: usize, plan: Option<u64> },
     #[error("{path}, line {line}: {reason}")]
     Line { path: PathBuf, line: usize, reason: String },
     #[error("{argument}: {reason}")]
@@ -61,13 +65,23 @@ impl Failure {
             Self::Driver(error) => error.blame() == Blame::Input,
             Self::Engine(error) => engine_blames_input(error),
             Self::Data(_) | Self::Constitution(_) | Self::Sampling(_) => true,
-            Self::Line { .. } | Self::Argument { .. } => true,
+            Self::Line { .. } | Self::Argument { .. } | Self::SeveralGpus { .. } => true,
             Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
-            Self::Remote(error) => server_blames_input(error),
-            Self::NoPrinciples(_) | Self::Result(_) | Self::Interrupted => false,
+            Self::Result(_) | Self::Recipe(_) | Self::Interrupted => false,
         };
         ExitCode::from(if input { 2 } else { 1 })
     }
+}
+
+/// What one device would have to hold, where the model's configuration is at hand.
+fn on_one(plan: &Option<u64>) -> String {
+    plan.map(|bytes| {
+        format!(
+            ": on one it takes about {:.0} GiB (`sami inspect --plan` says what for)",
+            bytes as f64 / 1.074e9
+        )
+    })
+    .unwrap_or_default()
 }
 
 /// A prompt that is too long is the input's fault; running out of memory is not.
@@ -78,19 +92,4 @@ fn engine_blames_input(error: &sami_torch::Error) -> bool {
         Engine::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
         _ => true,
     }
-}
-
-/// Settings that cannot be are the input's fault; a server that refuses or is away is not.
-fn server_blames_input(error: &sami_remote::RemoteError) -> bool {
-    use sami_remote::RemoteError as Remote;
-    !matches!(
-        error,
-        Remote::Transport { .. }
-            | Remote::Status { .. }
-            | Remote::Wait { .. }
-            | Remote::Answer { .. }
-            | Remote::RequestCap { .. }
-            | Remote::SpendCap { .. }
-            | Remote::Cache { .. }
-    )
 }

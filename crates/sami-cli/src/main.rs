@@ -6,7 +6,6 @@ mod context;
 mod failure;
 mod output;
 mod progress;
-mod server;
 mod wiring;
 
 use std::process::ExitCode;
@@ -77,7 +76,7 @@ mod tests {
         command.clone().debug_assert();
         for sub in command.get_subcommands_mut() {
             let help = sub.render_long_help().to_string();
-            assert!(help.contains("Example:\n  sami "), "{help}");
+            assert!(help.contains("Example:\n  sami ") || help.contains("Examples:\n  sami "), "{help}");
         }
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Progress {
     terminal: bool,
     bar: Option<ProgressBar>,
     last_line: Instant,
+    /// When the stage began, and how much of it was done then.
+    begun: (Instant, usize),
 }
 
 impl Progress {
@@ -46,6 +48,7 @@ impl Progress {
             terminal: !quiet && std::io::stderr().is_terminal(),
             bar: None,
             last_line: Instant::now(),
+            begun: (Instant::now(), 0),
         }
     }
 
@@ -72,6 +75,7 @@ impl Progress {
             self.line(&format!("  {stage}: {done} of {total}"));
         }
         self.last_line = Instant::now();
+        self.begun = (Instant::now(), done);
     }
 
     /// `done` of `total` units are finished.
@@ -79,7 +83,11 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.set_position(done as u64);
         } else if done == total || self.last_line.elapsed() >= PLAIN_EVERY {
-            self.line(&format!("  {stage}: {done} of {total}"));
+            let (since, before) = self.begun;
+            self.line(&format!(
+                "  {stage}: {done} of {total}{}",
+                pace(done - before, total - done, since.elapsed())
+            ));
             self.last_line = Instant::now();
         }
     }
@@ -90,6 +98,24 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// Units per second, and the time left at that rate, once there is something to tell.
+fn pace(done: usize, left: usize, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs_f64();
+    if done == 0 || seconds < 1.0 {
+        return String::new();
+    }
+    let rate = done as f64 / seconds;
+    match left {
+        0 => format!(", {rate:.2} a second"),
+        _ => format!(", {rate:.2} a second, {} left", clock((left as f64 / rate) as u64)),
+    }
+}
+
+/// Seconds as `h:mm:ss`.
+fn clock(seconds: u64) -> String {
+    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 impl Observer for Progress {
@@ -123,6 +149,10 @@ impl Observer for Progress {
                 step.step, step.loss, step.mi.constitutions, step.accuracy_row, step.accuracy_col, step.grad_norm,
                 step.seconds
             )),
+            Event::Collapsed(report) => {
+                self.end();
+                say(&format!("warning: {report}"));
+            }
             Event::Evaluated { iteration, summary } => {
                 self.end();
                 self.line(&format!("evaluation of π_{iteration}\n{summary}"));
@@ -143,5 +173,18 @@ impl Observer for Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_is_told_once_it_is_known() {
+        assert_eq!(pace(0, 5, Duration::from_secs(9)), "");
+        assert_eq!(pace(5, 5, Duration::from_millis(400)), "");
+        assert_eq!(pace(10, 7250, Duration::from_secs(10)), ", 1.00 a second, 2:00:50 left");
+        assert_eq!(pace(10, 0, Duration::from_secs(4)), ", 2.50 a second");
     }
 }

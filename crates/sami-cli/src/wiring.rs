@@ -1,17 +1,21 @@
 //! From recipes and arguments to the engine's options.
 
-use sami_driver::recipe::{self, OptimizerName, Updates, ValidRecipe};
+use sami_driver::recipe::{self, LoraTarget, OptimizerName, Origin, Updates, ValidRecipe};
 use sami_policy::{SamplingParams, SamplingParamsBuilder};
 use sami_torch::{
-    Device, Dtype, EngineOptions, OptimizerConfig, OptimizerKind, Precision, TorchPolicy, set_threads,
+    Device, Dtype, EngineOptions, LoraConfig, OptimizerConfig, OptimizerKind, Precision, Projection,
+    TorchPolicy, set_threads,
 };
 
 use crate::args::{ModelArgs, SamplingArgs};
 use crate::failure::Failure;
 
+/// Packed tokens that go through the layers at once in training, unless something else is asked for.
+pub(crate) const TOKEN_BUDGET: usize = 4096;
+
 /// The engine that a recipe asks for.
 pub(crate) fn engine(recipe: &ValidRecipe) -> EngineOptions {
-    let training = &recipe.training;
+    let (training, engine) = (&recipe.training, EngineOptions::default());
     let kind = match training.optimizer {
         OptimizerName::AdamW => OptimizerKind::AdamW,
         OptimizerName::RmsProp => OptimizerKind::RmsProp,
@@ -35,12 +39,47 @@ pub(crate) fn engine(recipe: &ValidRecipe) -> EngineOptions {
             betas,
             eps: training.eps.unwrap_or(defaults.eps),
             weight_decay: training.weight_decay.unwrap_or(defaults.weight_decay),
+            decay_matrices_only: training.decay_matrices_only,
             max_grad_norm: training.max_grad_norm,
             ..defaults
         },
         precision,
         save_dtype: Some(dtype(training.save_dtype)),
-        ..EngineOptions::default()
+        // Fixed, so that an interrupted run ends with the same bytes.
+        token_budget: Some(recipe.model.token_budget.unwrap_or(TOKEN_BUDGET)),
+        recompute: training.recompute,
+        generation_batch: recipe.model.generation_batch.unwrap_or(engine.generation_batch),
+        lora: training.lora.as_ref().map(|lora| LoraConfig {
+            rank: lora.rank,
+            alpha: lora.alpha,
+            targets: lora.targets.iter().map(|target| projection(*target)).collect(),
+            seed: recipe.seed,
+        }),
+        keep_reference: training.beta > 0.0 || training.measure_kl,
+        check_memory: engine.check_memory,
+    }
+}
+
+fn projection(target: LoraTarget) -> Projection {
+    match target {
+        LoraTarget::QProj => Projection::Query,
+        LoraTarget::KProj => Projection::Key,
+        LoraTarget::VProj => Projection::Value,
+        LoraTarget::OProj => Projection::Output,
+        LoraTarget::GateProj => Projection::Gate,
+        LoraTarget::UpProj => Projection::Up,
+        LoraTarget::DownProj => Projection::Down,
+    }
+}
+
+/// What this program is, and what it runs on: kept with every run.
+pub(crate) fn origin() -> Origin {
+    let environment = sami_torch::environment();
+    Origin {
+        program: format!("sami {}", env!("CARGO_PKG_VERSION")),
+        revision: option_env!("SAMI_REVISION").unwrap_or_default().to_owned(),
+        libraries: Vec::new(),
+        hardware: environment.to_string().lines().map(|line| line.trim().to_owned()).collect(),
     }
 }
 

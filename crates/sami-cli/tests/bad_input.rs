@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use common::{World, text};
 
 #[test]
@@ -42,6 +44,62 @@ fn wrong_input_is_refused_with_its_place() {
     std::fs::create_dir(world.path("foreign")).unwrap();
     world.write("foreign/config.json", "{\"model_type\": \"t5\"}");
 
+    // Checkpoints with one thing wrong each.
+    let copy = |name: &str| {
+        std::fs::create_dir(world.path(name)).unwrap();
+        for entry in std::fs::read_dir(world.path("model")).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), world.path(name).join(entry.file_name())).unwrap();
+        }
+    };
+    copy("no-tokenizer");
+    std::fs::remove_file(world.path("no-tokenizer/tokenizer.json")).unwrap();
+    copy("bad-tokenizer");
+    world.write("bad-tokenizer/tokenizer.json", "{\"version\": \"1.0\", \"model\": {\"type\": \"Magic\"}}");
+    copy("cut-weights");
+    let weights = std::fs::read(world.path("model/model.safetensors")).unwrap();
+    std::fs::write(world.path("cut-weights/model.safetensors"), &weights[..weights.len() / 2]).unwrap();
+    copy("no-header");
+    std::fs::write(world.path("no-header/model.safetensors"), b"\xff\xff\xff\xff\xff\xff\xff\xffhello")
+        .unwrap();
+    copy("wider");
+    let config =
+        world.read("model/config.json").replace("\"intermediate_size\": 48", "\"intermediate_size\": 96");
+    world.write("wider/config.json", &config);
+    copy("no-weights");
+    std::fs::remove_file(world.path("no-weights/model.safetensors")).unwrap();
+
+    // Run directories that are none, or another's.
+    world.succeed("recipe check recipe.toml");
+    world.succeed("run recipe.toml --out done --set training.iterations=1 --set evaluation.queries=0");
+    let run = |name: &str, change: &dyn Fn(&std::path::Path)| {
+        let status =
+            std::process::Command::new("cp").args(["-r", "done", name]).current_dir(world.path("")).status();
+        assert!(status.unwrap().success());
+        change(&world.path(name));
+    };
+    let edit = |file: &'static str, from: &'static str, to: &'static str| {
+        move |dir: &std::path::Path| {
+            let text = std::fs::read_to_string(dir.join(file)).unwrap();
+            assert!(text.contains(from), "{file} has no {from}");
+            std::fs::write(dir.join(file), text.replacen(from, to, 1)).unwrap();
+        }
+    };
+    run("later", &edit("state.json", "\"format\": 1", "\"format\": 2"));
+    run("torn-state", &edit("state.json", "}", ""));
+    run("other-version", &edit("recipe.toml", "sami = \"", "sami = \"9"));
+    run("other-data", &edit("recipe.toml", "sha256 = \"", "sha256 = \"0"));
+    run("lost-state", &|dir| std::fs::remove_file(dir.join("state.json")).unwrap());
+    std::fs::write(world.path("lost-state/iteration-1/pairs.jsonl"), "{}\n").unwrap();
+    std::fs::create_dir(world.path("no-recipes")).unwrap();
+    world.write(
+        "several.toml",
+        &world
+            .read("recipe.toml")
+            .replace("dtype = \"f32\"", "dtype = \"f32\"\ndevice = \"cuda:0\"\ngpus = 8"),
+    );
+
+    let short = "--set training.iterations=1 --set evaluation.queries=0";
     let score = "score --model model --out s.jsonl --pairs";
     let train = "train --model model --pairs good.jsonl --out t";
     let generate = "generate --model model --data queries.jsonl --out g.jsonl";
@@ -109,21 +167,113 @@ fn wrong_input_is_refused_with_its_place() {
         ("run nomodel.toml --out r", "absent"),
         ("run device.toml --out r", "device is \"tpu\"; it must be \"cpu\" or \"cuda:N\""),
         ("run recipe.toml --out taken", "taken is not empty and holds no run"),
+        ("run recipe.toml", "--out <RUN>"),
+        ("run recipe.toml --out r --set seed", "--set seed: write it as section.name=value"),
+        ("run recipe.toml --out r --set training.batchsize=2", "did you mean `batch_size`?"),
+        ("run recipe.toml --out r --set training.batch_size=two", "invalid type: string \"two\""),
+        (
+            "run recipe.toml --out r --set training.batch_size=0",
+            "--set training.batch_size=0: training.batch_size is 0",
+        ),
+        (
+            "run recipe.toml --out r --set sampling.temperature=-1",
+            "sampling.temperature is -1; it must be 0 (greedy)",
+        ),
+        (
+            "run recipe.toml --out r --set training.lora.rank=0",
+            "training.lora.rank is 0; it must be at least 1",
+        ),
+        (
+            "run recipe.toml --out r --set training.warmup_steps=9",
+            "training.warmup_steps is 9, but there are 2",
+        ),
+        (
+            "run recipe.toml --out r --set guards.action=panic",
+            "unknown variant `panic`, expected one of `stop`, `warn`, `off`",
+        ),
+        (
+            "run recipe.toml --out r --set constitutions.n_constitutions=5",
+            "5 distinct constitutions per query are asked for",
+        ),
+        (
+            "run recipe.toml --out r --set evaluation.queries=250",
+            "iteration 1 needs 4 queries, and split 1 has 3 left",
+        ),
+        (
+            "run recipe.toml --out r --set data.files=[]",
+            "data.files is missing; list at least one file of queries",
+        ),
+        ("run recipe.toml --out r --set data.format=tldr", "queries.jsonl: "),
+        ("run recipe.toml --out r --set task.file=principles.toml", "principles.toml, line 1: "),
+        ("run recipe.toml --out r --set constitutions.principles=absent.toml", "absent.toml: No such file"),
+        (
+            "run several.toml --out r",
+            "model.gpus is 8, and training over several GPUs is not there yet: on one it takes about",
+        ),
+        (
+            "run recipe.toml --out done",
+            "was made by another recipe: evaluation.queries, training.iterations differ",
+        ),
+        (
+            &format!("run recipe.toml --out later {short}"),
+            "later/state.json has format 2, and this version reads format 1",
+        ),
+        (&format!("run recipe.toml --out torn-state {short}"), "torn-state/state.json: "),
+        (&format!("run recipe.toml --out other-version {short}"), "was made by sami 90."),
+        (&format!("run recipe.toml --out other-data {short}"), "queries.jsonl has changed since the run of "),
+        (
+            &format!("run recipe.toml --out lost-state {short}"),
+            "lost-state/iteration-1/pairs.jsonl, line 1: missing field",
+        ),
+        ("recipe check no-recipes", "no-recipes holds no .toml file"),
+        ("recipe check absent.toml", "recipe absent.toml: No such file"),
+        ("recipe check unknown.toml", "line 12: unknown field `batchsize`"),
+        ("recipe show device.toml", "device is \"tpu\""),
+        ("recipe", "Usage: sami recipe"),
+        ("status taken", "taken holds no run: it has no recipe.toml"),
+        ("status later", "later/state.json has format 2"),
+        ("export absent --out e", "absent"),
+        ("export model --out taken", "taken is not empty"),
+        ("export model --out e --max-shard 0", "it must be a finite number above 0"),
+        ("export model --out e --dtype f64", "\"f64\" is not one of f32, bf16"),
+        ("completions csh", "invalid value 'csh'"),
+        ("inspect no-weights", "no-weights"),
+        ("score --model no-tokenizer --pairs good.jsonl --out s.jsonl", "no-tokenizer/tokenizer.json"),
+        ("score --model bad-tokenizer --pairs good.jsonl --out s.jsonl", "bad-tokenizer/tokenizer.json"),
+        ("score --model cut-weights --pairs good.jsonl --out s.jsonl", "cut-weights/model.safetensors"),
+        ("score --model no-header --pairs good.jsonl --out s.jsonl", "no-header/model.safetensors"),
+        ("score --model wider --pairs good.jsonl --out s.jsonl", "mlp."),
+        (&format!("{train} --steps 2 --warmup-steps 3"), "--warmup-steps: 3, but there are 2 steps"),
+        (&format!("{train} --steps 2 --schedule cosine"), "\"cosine\" is not one of constant, linear"),
+        (&format!("{train} --steps 2 --beta -1"), "it must be 0 or a finite number above 0"),
+        (
+            "train --model model --pairs good.jsonl --steps 1 --out taken",
+            "taken is not empty and holds no run",
+        ),
     ];
-    let mut wrong = Vec::new();
-    for (arguments, expected) in cases {
-        let output = world.sami(arguments);
-        let message = text(&output.stderr);
-        if output.status.code() != Some(2) || !message.contains(expected) || message.contains("panicked") {
-            wrong.push(format!(
-                "sami {arguments}\n  code {:?}, expected {expected:?}\n  {message}",
-                output.status.code()
-            ));
+    assert!(cases.len() >= 60, "{} cases", cases.len());
+    // A process each, several at a time.
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let wrong = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some((arguments, expected)) = cases.get(next.fetch_add(1, Relaxed)) {
+                    let output = world.sami(arguments);
+                    let (code, message) = (output.status.code(), text(&output.stderr));
+                    if code != Some(2) || !message.contains(expected) || message.contains("panicked") {
+                        let case =
+                            format!("sami {arguments}\n  code {code:?}, expected {expected:?}\n  {message}");
+                        wrong.lock().unwrap().push(case);
+                    }
+                }
+            });
         }
-    }
+    });
+    let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // Nothing was left behind.
-    for name in ["r", "t", "s.jsonl", "g.jsonl"] {
+    for name in ["r", "t", "e", "s.jsonl", "g.jsonl"] {
         assert!(!world.path(name).exists(), "{name} was made");
     }
 }

@@ -168,9 +168,92 @@ fn doctor_and_help_answer() {
     let world = World::new();
     assert!(world.json("doctor").is_object());
     assert!(!world.succeed("doctor").is_empty());
-    for command in ["run", "generate", "train", "score", "sample", "inspect", "doctor"] {
+    for command in [
+        "run",
+        "recipe",
+        "recipe check",
+        "recipe show",
+        "generate",
+        "train",
+        "score",
+        "sample",
+        "inspect",
+        "export",
+        "status",
+        "completions",
+        "doctor",
+    ] {
         let help = world.succeed(&format!("{command} --help"));
-        assert!(help.contains("Example:\n  sami "), "{help}");
+        assert!(help.contains("Example:\n  sami ") || help.contains("Examples:\n  sami "), "{help}");
     }
     assert!(world.succeed("--version").starts_with("sami "));
+}
+
+#[test]
+fn shipped_recipes_are_checked_and_shown() {
+    let world = World::new();
+    let recipes = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recipes");
+    let checked = world.json(&format!("recipe check {recipes}"));
+    assert!(checked["checked"].as_array().unwrap().len() >= 7, "{checked}");
+    world.recipe();
+    let shown = world.succeed("recipe show recipe.toml --set training.lora.rank=4 --set name=mine");
+    for line in ["name = \"mine\"", "rank = 4", "weight_decay", "[guards]", "batch_size = 2"] {
+        assert_eq!(shown.contains(line), line != "weight_decay", "{line}: {shown}");
+    }
+    // What is shown is a recipe that says the same.
+    world.write("shown.toml", &shown);
+    assert_eq!(world.succeed("recipe show shown.toml"), shown);
+    let json = world.json("recipe show recipe.toml --set sampling.top_k=5");
+    assert_eq!(json["sampling"]["top_k"], 5);
+}
+
+#[test]
+fn a_run_has_a_status_and_a_model_to_export() {
+    let world = World::new();
+    world.recipe();
+    let run = "run recipe.toml --out run --set training.iterations=1 --set training.lora.rank=2 --no-guards";
+    let output = world.sami(&format!("{run} --quiet"));
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+    let status = world.json("status run");
+    assert_eq!((&status["finished"], &status["in_use"]), (&json!(true), &Value::Null));
+    assert_eq!(status["models"][1]["steps"], 2);
+    assert_eq!(status["models"][1]["finished"], json!(["generate", "train", "evaluate"]));
+    assert!(status["models"][1]["evaluation"]["mi"]["constitutions"]["mean"].is_number());
+    assert!(world.succeed("status run").contains("iteration 1: "));
+
+    // The final model is an adapter; exported, it is a checkpoint that scores the same.
+    assert!(
+        world.path("run/final/adapter_config.json").is_file() && world.path("run/final/README.md").is_file()
+    );
+    let exported = world.json("export run/final --out merged --max-shard 0.00002");
+    assert_eq!(exported["merged"], true);
+    assert!(
+        world.path("merged/model.safetensors.index.json").is_file()
+            && world.path("merged/config.json").is_file()
+    );
+    for (model, out) in [("run/final", "a.jsonl"), ("merged", "b.jsonl"), ("model", "c.jsonl")] {
+        world.succeed(&format!("score --model {model} --pairs run/iteration-1/pairs.jsonl --out {out}"));
+    }
+    let sums = |name: &str| -> Vec<f64> {
+        let lines = world.lines(name);
+        lines.iter().flat_map(|line| matrix(&line["sum"]).concat()).collect()
+    };
+    let (adapter, merged, base) = (sums("a.jsonl"), sums("b.jsonl"), sums("c.jsonl"));
+    let apart = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(apart(&adapter, &merged) < 1e-3, "{}", apart(&adapter, &merged));
+    assert!(apart(&adapter, &base) > 10.0 * apart(&adapter, &merged), "training changed nothing");
+    world.succeed("export merged --out half --dtype bf16");
+    assert!(world.read("half/config.json").contains("bfloat16"));
+    world.succeed("inspect half");
+}
+
+#[test]
+fn shells_get_completions() {
+    let world = World::new();
+    for (shell, part) in
+        [("bash", "complete -F _sami"), ("zsh", "#compdef sami"), ("fish", "complete -c sami")]
+    {
+        let script = world.succeed(&format!("completions {shell}"));
+        assert!(script.contains(part) && script.contains("no-guards"), "{shell}");
+    }
 }

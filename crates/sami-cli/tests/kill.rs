@@ -1,63 +1,146 @@
 //! kill -9 at any moment, then the same command: the same bytes as an uninterrupted run. With real processes.
+//!
+//! `SAMI_KILLS=1000 cargo test -p sami-cli --test kill` kills as often as that.
 #![allow(clippy::unwrap_used, reason = "helpers outside #[test] functions")]
 
 mod common;
 
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{World, assert_same, snapshot};
+use common::{World, assert_same, snapshot, text};
+
+/// Small, so that being killed is most of what happens.
+fn recipe(world: &World) {
+    let text = "seed = 5\n[model]\nbase = \"model\"\ndtype = \"f32\"\n[data]\nfiles = [\"queries.jsonl\"]\n\
+        [sampling]\nmax_new_tokens = 4\ntemperature = 1.0\nchunk = 2\n\
+        [training]\niterations = 2\nbatch_size = 2\nlearning_rate = 1e-3\nbeta = 0.1\n[evaluation]\nqueries = 3\n\
+        [guards]\naction = \"warn\"\nqueries = 2\n";
+    world.write("recipe.toml", text);
+}
+
+fn spawn(world: &World, arguments: &str) -> Child {
+    let mut command = world.command(arguments);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// SIGKILL after `patience`, or as soon as `now` says so; whether the process had ended by itself before.
+fn kill_when(child: &mut Child, patience: Duration, now: &dyn Fn() -> bool) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "{status}");
+            return true;
+        }
+        if Instant::now() >= deadline || now() {
+            child.kill().unwrap();
+            return child.wait().unwrap().success();
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
+}
+
+/// Numbers in [0, 1) that are the same in every test run.
+fn draws(seed: u64) -> impl Iterator<Item = f64> {
+    let mut state = seed;
+    std::iter::repeat_with(move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f64 / f64::from(1 << 24)
+    })
+}
 
 #[test]
-fn killed_runs_end_with_the_same_bytes() {
+fn killed_at_random_the_same_bytes() {
     let world = World::new();
-    world.recipe();
+    recipe(&world);
     let begun = Instant::now();
     world.succeed("run recipe.toml --out whole");
     let whole = begun.elapsed();
     let expected = snapshot(&world.path("whole"));
+    let wanted: usize = std::env::var("SAMI_KILLS").map_or(50, |kills| kills.parse().unwrap());
 
-    let spawn = |out: &str| {
-        let mut command = world.command(&format!("run recipe.toml --out {out}"));
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-    };
-    let mut killed = 0;
-    let kills = 8;
-    for number in 1..=kills {
-        let out = format!("killed-{number}");
-        let mut child = spawn(&out);
-        std::thread::sleep(whole.mul_f64(f64::from(number) / f64::from(kills + 1)));
-        // SIGKILL.
-        child.kill().unwrap();
-        killed += u32::from(!child.wait().unwrap().success());
-        world.succeed(&format!("run recipe.toml --out {out}"));
+    let (mut kills, mut runs, mut draws) = (0, 0, draws(7));
+    while kills < wanted {
+        let out = format!("run-{runs}");
+        // A process that is killed at once gets nowhere, so the patience grows until the run ends.
+        let mut patience = whole.mul_f64(0.25);
+        loop {
+            let mut child = spawn(&world, &format!("run recipe.toml --out {out}"));
+            if kill_when(&mut child, patience.mul_f64(draws.next().unwrap() * 1.6 + 0.05), &|| false) {
+                break;
+            }
+            kills += 1;
+            patience = patience.mul_f64(1.06);
+        }
         assert_same(&snapshot(&world.path(&out)), &expected, &out);
+        std::fs::remove_dir_all(world.path(&out)).unwrap();
+        runs += 1;
     }
-    assert!(killed >= kills / 2, "only {killed} of {kills} were killed before they ended");
+    assert!(runs >= 2, "one run took all {kills} kills");
+}
 
-    // One run, killed again and again, a little later each time.
-    let mut patience = whole.mul_f64(0.3).max(Duration::from_millis(300));
-    let mut rounds = 0;
+#[test]
+fn killed_at_every_boundary_the_same_bytes() {
+    let world = World::new();
+    recipe(&world);
+    world.succeed("run recipe.toml --out whole");
+    let expected = snapshot(&world.path("whole"));
+    // In the order of their appearance; a process is killed when it has made the next one.
+    let mut boundaries = vec!["lock".to_owned(), "recipe.toml".into(), "constitutions.json".into()];
+    for iteration in 0..=2 {
+        if iteration > 0 {
+            let names =
+                ["pairs.jsonl", "guards.json", "metrics.jsonl", "training-state/step-1", "checkpoint"];
+            boundaries.extend(names.map(|name| format!("iteration-{iteration}/{name}")));
+        }
+        let names = ["pairs.jsonl", "scores.jsonl", "summary.json", "guards.json"];
+        boundaries.extend(names.map(|name| format!("eval/iteration-{iteration}/{name}")));
+    }
+    boundaries.push("final".into());
+    let mut missed = Vec::new();
+    for boundary in &boundaries {
+        let path = world.path("run").join(boundary);
+        if path.exists() {
+            missed.push(boundary.as_str());
+            continue;
+        }
+        let mut child = spawn(&world, "run recipe.toml --out run");
+        let patience = Duration::from_secs(120);
+        assert!(!kill_when(&mut child, patience, &|| path.exists()) || boundary == "final", "{boundary}");
+        assert!(path.exists() || boundary.contains("training-state"), "{boundary} never came");
+    }
+    // Files that are made in the same moment cannot be told apart by a process that looks on.
+    assert!(missed.len() <= boundaries.len() / 3, "{missed:?}");
+    world.succeed("run recipe.toml --out run");
+    assert_same(&snapshot(&world.path("run")), &expected, "every boundary");
+}
+
+#[test]
+fn killed_training_alone_ends_with_the_same_bytes() {
+    let world = World::new();
+    world.succeed("generate --model model --data queries.jsonl --queries 6 --max-new-tokens 4 --temperature 1 --out p.jsonl");
+    let train = "train --model model --pairs p.jsonl --steps 8 --batch-size 2 --lr 1e-3 --schedule linear --warmup-steps 2";
+    let begun = Instant::now();
+    world.succeed(&format!("{train} --out whole"));
+    let whole = begun.elapsed();
+    let expected = snapshot(&world.path("whole"));
+    let (mut kills, mut draws) = (0, draws(11));
+    let mut patience = whole.mul_f64(0.4);
     loop {
-        let mut child = spawn("often");
-        let deadline = Instant::now() + patience;
-        let finished = loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                break status.success();
-            }
-            if Instant::now() > deadline {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                break false;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        };
-        if finished {
+        let mut child = spawn(&world, &format!("{train} --out run"));
+        if kill_when(&mut child, patience.mul_f64(draws.next().unwrap() + 0.5), &|| false) {
             break;
         }
-        rounds += 1;
-        assert!(rounds < 100, "no end in sight");
-        patience = patience.mul_f64(1.05);
+        kills += 1;
+        patience = patience.mul_f64(1.1);
     }
-    assert_same(&snapshot(&world.path("often")), &expected, "often");
+    assert!(kills >= 1, "never killed");
+    assert_same(&snapshot(&world.path("run")), &expected, "train");
+    // Finished: the same command says the same; another learning rate is refused.
+    assert_eq!(world.json(&format!("{train} --out run"))["steps"].as_array().unwrap().len(), 8);
+    let output = world.sami(&format!("{train} --beta 0.5 --out run"));
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
+    assert!(message.contains("was made with other settings: beta, engine differ"), "{message}");
+    assert_same(&snapshot(&world.path("run")), &expected, "refused");
 }

@@ -174,6 +174,12 @@ pub enum DataError {
         /// Lines that should be there.
         expected: usize,
     },
+    /// A file was changed by somebody else while it was read.
+    #[error("{path} is no longer what it was when it was read first; restore it, and run the same command again", path = path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another process works in the run directory.
     #[error("{path} is in use by another process{holder}; wait for it to end, or choose another directory", path = path.display())]
     Locked {

@@ -7,7 +7,8 @@
 //! | `pairs.jsonl`, or the paper's JSON | [`PairRecord`]s: [`read_pairs`], or one at a time by [`PairReader`] |
 //! | a run's directory | its files as types: [`RunDir`] |
 //!
-//! Every reader streams: its memory is bounded by the longest line (and, for queries, about 70 bytes per distinct one). Every
+//! Every reader streams: its memory is bounded by the longest line (and, for queries, about 70 bytes per distinct one). Files
+//! that are read in another order than theirs are indexed, not held: [`QueryIndex`], [`PairIndex`]. Every
 //! error names the file and the line. Files that must be whole or absent are written by [`atomic_write`]; files that grow
 //! are written by [`JsonlAppender`], which survives being killed in the middle of a line.
 
@@ -15,9 +16,11 @@ mod append;
 mod atomic;
 mod error;
 mod lines;
+mod pair_index;
 mod pairs;
 mod paper_pairs;
 mod queries;
+mod query_index;
 mod query_report;
 mod responses;
 mod run_dir;
@@ -27,10 +30,12 @@ mod tldr;
 pub use append::JsonlAppender;
 pub use atomic::atomic_write;
 pub use error::{BadLine, DataError};
-pub use lines::{Line, LineReader, MAX_LINE_BYTES};
+pub use lines::{Line, LineReader, MAX_LINE_BYTES, sha256};
+pub use pair_index::PairIndex;
 pub use pairs::{Finish, PairConstitution, PairProblem, PairReader, PairRecord, PairResponse, read_pairs};
 pub use paper_pairs::write_paper_pairs;
 pub use queries::{OnBadLine, Queries, Query, QueryFormat, QueryReader, read_queries};
+pub use query_index::QueryIndex;
 pub use query_report::{FileReport, QueryReport};
 pub use responses::{Candidate, Processed, Rejection, RejectionCounts, ResponseFilter};
 pub use run_dir::{

@@ -18,6 +18,8 @@ pub const MAX_LINE_BYTES: usize = 64 << 20;
 pub struct Line {
     /// From 1.
     pub number: usize,
+    /// Where it begins, in bytes of the file (of the decompressed one, for gzip).
+    pub offset: u64,
     /// Its text without the line end.
     pub text: Result<String, BadLine>,
 }
@@ -31,6 +33,8 @@ pub struct LineReader {
     path: PathBuf,
     source: Source,
     number: usize,
+    /// Where the next line begins.
+    offset: u64,
     /// Blank lines seen since the last one with text; yielded when another with text follows.
     blanks: usize,
     ready: Option<Line>,
@@ -99,11 +103,7 @@ impl Source {
             Self::Plain(reader) => &reader.get_ref().hash,
             Self::Gzip(reader) => &reader.get_ref().get_ref().get_ref().hash,
         };
-        hash.clone().finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hexadecimal(hash.clone())
     }
 }
 
@@ -128,7 +128,7 @@ impl LineReader {
     }
 
     fn over(path: &Path, source: Source) -> Self {
-        Self { path: path.to_owned(), source, number: 0, blanks: 0, ready: None, ended: false }
+        Self { path: path.to_owned(), source, number: 0, offset: 0, blanks: 0, ready: None, ended: false }
     }
 
     /// The file.
@@ -157,10 +157,16 @@ impl LineReader {
     fn line_with_text(&mut self) -> Result<Option<Line>, io::Error> {
         loop {
             let mut bytes = Vec::new();
+            let offset = self.offset;
             let text = match read_line(self.source.reader(), &mut bytes) {
                 Ok(None) => return Ok(None),
-                Ok(Some(Fits::Yes)) => decode(bytes, self.number == 0),
-                Ok(Some(Fits::No)) => Err(BadLine::TooLong(MAX_LINE_BYTES)),
+                Ok(Some((read, fits))) => {
+                    self.offset += read;
+                    match fits {
+                        Fits::Yes => decode(bytes, self.number == 0),
+                        Fits::No => Err(BadLine::TooLong(MAX_LINE_BYTES)),
+                    }
+                }
                 Err(error) if matches!(self.source, Source::Gzip(_)) && is_damage(&error) => {
                     self.ended = true;
                     Err(BadLine::Gzip(error.to_string()))
@@ -171,7 +177,7 @@ impl LineReader {
             if text.as_ref().is_ok_and(|text| text.trim().is_empty()) {
                 self.blanks += 1;
             } else {
-                return Ok(Some(Line { number: self.number, text }));
+                return Ok(Some(Line { number: self.number, offset, text }));
             }
         }
     }
@@ -200,7 +206,7 @@ impl Iterator for LineReader {
         if self.blanks > 0 {
             let number = self.ready.as_ref().map_or(self.number, |line| line.number) - self.blanks;
             self.blanks -= 1;
-            return Some(Ok(Line { number, text: Err(BadLine::Blank) }));
+            return Some(Ok(Line { number, offset: self.offset, text: Err(BadLine::Blank) }));
         }
         self.ready.take().map(Ok)
     }
@@ -227,16 +233,37 @@ enum Fits {
     No,
 }
 
-/// One line without its newline into `line`, or as much of it as fits; `None` at the end of the file.
-fn read_line(reader: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<Option<Fits>> {
+/// One line without its newline into `line`, or as much of it as fits, and the bytes that it takes in the file; `None` at the
+/// end of the file.
+fn read_line(reader: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<Option<(u64, Fits)>> {
     let read = (&mut *reader).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', line)?;
     if line.last() == Some(&b'\n') {
         line.pop();
     } else if read > MAX_LINE_BYTES {
-        reader.skip_until(b'\n')?;
-        return Ok(Some(Fits::No));
+        let skipped = reader.skip_until(b'\n')?;
+        return Ok(Some(((read + skipped) as u64, Fits::No)));
     }
-    Ok((read > 0).then_some(Fits::Yes))
+    Ok((read > 0).then_some((read as u64, Fits::Yes)))
+}
+
+/// SHA-256 of a file as it is on disk, in hexadecimal.
+///
+/// # Errors
+///
+/// [`DataError::Io`].
+pub fn sha256(path: &Path) -> Result<String, DataError> {
+    let mut file =
+        Hashing { bytes: Bytes::File(File::open(path).map_err(DataError::io(path))?), hash: Sha256::new() };
+    io::copy(&mut file, &mut io::sink()).map_err(DataError::io(path))?;
+    Ok(hexadecimal(file.hash))
+}
+
+fn hexadecimal(hash: Sha256) -> String {
+    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// All of a file that is one JSON value, decompressed if it is gzip.

@@ -173,6 +173,8 @@ pub fn read_pairs(path: &Path) -> Result<Vec<PairRecord>, DataError> {
 pub struct PairReader {
     path: PathBuf,
     entries: Entries,
+    /// Where the line of the last record begins.
+    offset: u64,
     failed: bool,
 }
 
@@ -198,13 +200,24 @@ impl PairReader {
         } else {
             Entries::Lines(Box::new(LineReader::open(path)?))
         };
-        Ok(Self { path: path.to_owned(), entries, failed: false })
+        Ok(Self { path: path.to_owned(), entries, offset: 0, failed: false })
+    }
+
+    /// Whether the file is JSONL, not the paper's JSON.
+    pub(crate) fn is_lines(&self) -> bool {
+        matches!(self.entries, Entries::Lines(_))
+    }
+
+    /// Where the line of the record that came last begins, in bytes.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
     }
 
     fn step(&mut self) -> Result<Option<PairRecord>, DataError> {
         let (line, record) = match &mut self.entries {
             Entries::Lines(lines) => {
                 let Some(line) = lines.next().transpose()? else { return Ok(None) };
+                self.offset = line.offset;
                 let record: Result<PairRecord, BadLine> = line.text.and_then(|text| BadLine::parse(&text));
                 let bad = |problem| DataError::Line { path: self.path.clone(), line: line.number, problem };
                 (line.number, record.map_err(bad)?)

@@ -33,9 +33,6 @@ pub enum QueryFormat {
     Jsonl,
     /// The paper's file of TL;DR posts: one JSON object with `question`, read as a whole.
     Tldr,
-    /// A comparison of the TL;DR dataset, `{"info": {"id": "t3_…", "post": …}, "summaries": …}`. Its post is the query; a post
-    /// has several comparisons, of which the first is taken, by `id`.
-    TldrComparisons,
 }
 
 /// What to do with a line that gives no query.
@@ -116,7 +113,7 @@ fn digest(text: &str) -> Digest16 {
 }
 
 /// An id of its own, if it has one, and the text.
-type Parsed = (Option<String>, String);
+pub(crate) type Parsed = (Option<String>, String);
 
 impl QueryReader {
     /// Begins to read; files are opened when their turn comes.
@@ -169,6 +166,11 @@ impl QueryReader {
         self.report
     }
 
+    /// File (from 0) and line or entry (from 1) of the query that came last.
+    pub(crate) fn place(&self) -> (usize, usize) {
+        (self.report.files.len(), self.current.as_ref().map_or(0, |current| current.report.lines))
+    }
+
     fn begin(&self, input: Input) -> Result<Current, DataError> {
         let (path, mut lines) = match input {
             Input::File(path) => {
@@ -180,17 +182,9 @@ impl QueryReader {
                 (name, lines)
             }
         };
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let name = name.strip_suffix(".gz").unwrap_or(&name);
-        let stem = name.strip_suffix(".jsonl").or_else(|| name.strip_suffix(".json")).unwrap_or(name);
-        // Files of one name in different directories: the second one's lines get a number before theirs.
-        let before =
-            self.report.files.iter().filter(|file| file.path.file_name() == path.file_name()).count();
-        let label = if before == 0 { stem.to_owned() } else { format!("{stem}#{}", before + 1) };
+        let label = label(&path, self.report.files.iter().map(|file| file.path.as_path()));
         let source = match self.format {
-            QueryFormat::HhRlhf | QueryFormat::Jsonl | QueryFormat::TldrComparisons => {
-                Entries::Lines(Box::new(lines))
-            }
+            QueryFormat::HhRlhf | QueryFormat::Jsonl => Entries::Lines(Box::new(lines)),
             QueryFormat::Tldr => {
                 let posts = tldr::parse(&path, &lines.read_whole()?)?;
                 let posts: Vec<_> = posts.into_iter().map(|one| (one.id, one.post)).collect();
@@ -214,7 +208,7 @@ impl QueryReader {
                 Entries::Posts { posts, .. } => match posts.next() {
                     None => return Ok(None),
                     Some((id, post)) => {
-                        let id = format!("{}:{id}", current.label);
+                        let id = post_id(&current.label, &id);
                         (current.report.lines + 1, Ok((Some(id), post.trim().to_owned())))
                     }
                 },
@@ -248,12 +242,8 @@ impl QueryReader {
         if self.texts.contains(&key) {
             return Ok(None);
         }
-        let id = id.unwrap_or_else(|| format!("{label}:{number}"));
+        let id = id_of(label, number, id);
         if !self.ids.insert(digest(&id)) {
-            // One post, more than one pair of summaries.
-            if self.format == QueryFormat::TldrComparisons {
-                return Ok(None);
-            }
             return Err(BadLine::RepeatedId(id));
         }
         self.texts.insert(key);
@@ -318,17 +308,6 @@ struct HhRlhfLine {
 }
 
 #[derive(Deserialize)]
-struct ComparisonLine {
-    info: Option<ComparisonInfo>,
-}
-
-#[derive(Deserialize)]
-struct ComparisonInfo {
-    id: Option<String>,
-    post: Option<String>,
-}
-
-#[derive(Deserialize)]
 struct PlainLine {
     id: Option<PlainId>,
     query: Option<String>,
@@ -342,18 +321,32 @@ enum PlainId {
     Number(u64),
 }
 
-fn parse(format: QueryFormat, line: &str) -> Result<Parsed, BadLine> {
+/// What a file's lines are named by. Files of one name in different directories: the second one's lines get a number before
+/// theirs.
+pub(crate) fn label<'a>(path: &Path, earlier: impl Iterator<Item = &'a Path>) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    let stem = name.strip_suffix(".jsonl").or_else(|| name.strip_suffix(".json")).unwrap_or(name);
+    match earlier.filter(|one| one.file_name() == path.file_name()).count() {
+        0 => stem.to_owned(),
+        before => format!("{stem}#{}", before + 1),
+    }
+}
+
+pub(crate) fn id_of(label: &str, number: usize, own: Option<String>) -> String {
+    own.unwrap_or_else(|| format!("{label}:{number}"))
+}
+
+pub(crate) fn post_id(label: &str, id: &str) -> String {
+    format!("{label}:{id}")
+}
+
+pub(crate) fn parse(format: QueryFormat, line: &str) -> Result<Parsed, BadLine> {
     match format {
         QueryFormat::HhRlhf => {
             let line: HhRlhfLine = BadLine::parse(line)?;
             let dialogue = line.chosen.ok_or(BadLine::NoField("chosen"))?;
             Ok((None, first_human_turn(&dialogue).ok_or(BadLine::NoHumanTurn)?.to_owned()))
-        }
-        QueryFormat::TldrComparisons => {
-            let line: ComparisonLine = BadLine::parse(line)?;
-            let info = line.info.ok_or(BadLine::NoField("info"))?;
-            let post = info.post.ok_or(BadLine::NoField("info.post"))?;
-            Ok((Some(info.id.ok_or(BadLine::NoField("info.id"))?), post.trim().to_owned()))
         }
         QueryFormat::Jsonl | QueryFormat::Tldr => {
             let line: PlainLine = BadLine::parse(line)?;

@@ -71,6 +71,11 @@ impl RunDir {
         self.root.join("report.html")
     }
 
+    /// `final`: the model at the end, in Hugging Face layout, with its model card.
+    pub fn final_model(&self) -> PathBuf {
+        self.root.join("final")
+    }
+
     /// `state.json`
     pub fn state(&self) -> PathBuf {
         self.root.join("state.json")
@@ -117,6 +122,12 @@ impl RunDir {
         })
     }
 
+    /// ` (process N)`, or nothing where that is not known, while a process has the run. Changes nothing.
+    pub fn in_use(&self) -> Option<String> {
+        let file = File::open(self.lock_file()).ok()?;
+        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)).then(|| holder(file))
+    }
+
     /// Takes the run for this process until the lock is dropped or the process ends, however it ends. Makes the directory
     /// where absent.
     ///
@@ -133,14 +144,7 @@ impl RunDir {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Only for the message: a holder that cannot be read is left out.
-                let _ = file.take(32).read_to_string(&mut holder);
-                let holder = holder.trim().parse::<u32>().map(|pid| format!(" (process {pid})"));
-                return Err(DataError::Locked {
-                    path: self.root.clone(),
-                    holder: holder.unwrap_or_default(),
-                });
+                return Err(DataError::Locked { path: self.root.clone(), holder: holder(file) });
             }
             Err(TryLockError::Error(source)) => return Err(at()(source)),
         }
@@ -149,6 +153,13 @@ impl RunDir {
         writeln!(file, "{}", std::process::id()).map_err(at())?;
         Ok(RunLock { _file: file })
     }
+}
+
+/// Who holds a lock, as far as its file tells; for messages only.
+fn holder(file: File) -> String {
+    let mut text = String::new();
+    let _ = file.take(32).read_to_string(&mut text);
+    text.trim().parse::<u32>().map(|pid| format!(" (process {pid})")).unwrap_or_default()
 }
 
 impl IterationDir {
@@ -271,10 +282,20 @@ pub struct StepMetrics {
     pub update_kept: f64,
     /// Share of the forward weights that changed at all.
     pub fraction_changed: f64,
+    /// KL(π ‖ base), exact over the vocabulary, in nats per token: mean over each response's tokens, responses and queries,
+    /// before the update. Only where the policy keeps the base beside itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kl: Option<f64>,
+    /// What the schedule multiplied the learning rate by.
+    #[serde(default)]
+    pub lr_factor: f64,
     /// Queries in the batch.
     pub queries: usize,
     /// Log-probabilities that were summed: counted tokens of every response under every constitution.
     pub tokens: usize,
     /// The step's own time.
     pub seconds: f64,
+    /// The process's largest resident memory so far, in bytes, where the system tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
 }

@@ -154,6 +154,7 @@ fn a_step_is_one_flat_line_but_for_the_information() {
         "grad_norm",
         "iteration",
         "loss",
+        "lr_factor",
         "mi",
         "queries",
         "seconds",

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::events::Stage;
+use crate::guards::GuardReport;
 use crate::recipe::RecipeError;
 
 /// Any error of a policy, which only its implementer knows.
@@ -217,6 +218,67 @@ pub enum DriverError {
         /// The fields that differ.
         fields: String,
     },
+    /// Training over several GPUs does not exist.
+    #[error(
+        "model.gpus is {gpus}, and training over several GPUs is not there yet; `sami inspect --plan {base}` says what the model \
+         takes, and --set model.gpus=1 tries one GPU, for example with --set training.lora.rank=16"
+    )]
+    SeveralGpus {
+        /// What the recipe asks for.
+        gpus: usize,
+        /// The base model's directory.
+        base: PathBuf,
+    },
+    /// The run directory was made by another version.
+    #[error(
+        "{path} was made by sami {found}, and this is {expected}: the numbers could differ. Go on with that version, or choose another --out"
+    )]
+    OtherVersion {
+        /// The run's copy of its recipe.
+        path: PathBuf,
+        /// Its version.
+        found: String,
+        /// This one.
+        expected: &'static str,
+    },
+    /// The directory of a training with other settings.
+    #[error("{path} was made with other settings: {fields} differ; choose another --out, or restore them")]
+    OtherSettings {
+        /// What describes that training.
+        path: PathBuf,
+        /// The settings that differ.
+        fields: String,
+    },
+    /// A file is not what it was when the run began.
+    #[error(
+        "{file} has changed since the run of {path} began (SHA-256 {before}… then, {after}… now); restore it, or choose another \
+         --out"
+    )]
+    ChangedFile {
+        /// The run's copy of its recipe.
+        path: PathBuf,
+        /// The file.
+        file: String,
+        /// The beginning of its digest then.
+        before: String,
+        /// The beginning of its digest now.
+        after: String,
+    },
+    /// The very first iteration collapsed, so there is no model to end with.
+    #[error(
+        "{report}. No earlier iteration is left to end with; lower training.learning_rate, raise training.beta, or let it go on \
+         with guards.action = \"warn\""
+    )]
+    Collapsed {
+        /// What the guards found.
+        report: Box<GuardReport>,
+    },
+    /// A directory that is no run.
+    #[error("{path} holds no run: it has no recipe.toml; give the directory that --out named")]
+    NoRun {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A directory with files in it that no run made.
     #[error("{path} is not empty and holds no run; choose another --out")]
     Taken {
@@ -262,12 +324,18 @@ impl DriverError {
             | Self::TooFewQueries { .. }
             | Self::QueriesExhausted { .. }
             | Self::OtherRecipe { .. }
+            | Self::OtherVersion { .. }
+            | Self::SeveralGpus { .. }
+            | Self::OtherSettings { .. }
+            | Self::NoRun { .. }
+            | Self::ChangedFile { .. }
             | Self::Policy { doing: Doing::Open, .. } => Blame::Input,
             Self::Policy { .. }
             | Self::Objective { .. }
             | Self::WriteRecipe { .. }
             | Self::SampleCount { .. }
             | Self::Io { .. }
+            | Self::Collapsed { .. }
             | Self::Cancelled { .. }
             | Self::Hook { .. } => Blame::Failure,
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sami_data::{PairRecord, StepMetrics};
 
-use crate::{GenerateReport, ScoreSummary};
+use crate::{GenerateReport, GuardReport, ScoreSummary};
 
 /// A stage of an iteration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +70,8 @@ pub enum Event<'a> {
         /// Loss and mutual information of its answers.
         summary: &'a ScoreSummary,
     },
+    /// A model's responses were held against the base's, and limits were passed.
+    Collapsed(&'a GuardReport),
     /// An iteration's checkpoint is on disk.
     IterationFinished {
         /// η.

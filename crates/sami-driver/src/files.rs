@@ -85,6 +85,32 @@ pub(crate) fn remove_dir(dir: &Path) -> Result<(), DriverError> {
     Ok(())
 }
 
+/// Removes what a killed process may have left below a directory: temporary files, and directories that were to go.
+pub(crate) fn sweep(root: &Path) -> Result<(), DriverError> {
+    let mut dirs = vec![root.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        let at = |source| DriverError::Io { path: dir.clone(), source };
+        for entry in fs::read_dir(&dir).map_err(at)? {
+            let entry = entry.map_err(at)?;
+            let (path, name) = (entry.path(), entry.file_name());
+            let name = name.to_string_lossy();
+            if !entry.file_type().map_err(at)?.is_dir() {
+                if name.starts_with(".tmp-") || name.starts_with(".partial-") {
+                    fs::remove_file(&path).map_err(|source| DriverError::Io { path, source })?;
+                }
+            } else if name.ends_with(".removed") || name == SCRATCH {
+                fs::remove_dir_all(&path).map_err(|source| DriverError::Io { path, source })?;
+            } else {
+                dirs.push(path);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where `RUN/final` grows.
+pub(crate) const SCRATCH: &str = ".tmp-final";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +125,29 @@ mod tests {
         assert!(read(&dir.path().join("absent")).unwrap().is_empty());
         fs::write(&path, "1\nx\n").unwrap();
         assert!(matches!(read(&path), Err(DriverError::Json { line: 2, .. })));
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_swept_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["a/b", "a/state.removed/step-1", ".tmp-final", "a/checkpoint.partial"] {
+            fs::create_dir_all(at(name)).unwrap();
+        }
+        let kept = ["a/pairs.jsonl", "a/b/x", "tmp-notes"];
+        for name in [".tmp-1", "a/.tmp-2", "a/b/.partial-3", "a/state.removed/step-1/y", ".tmp-final/z"]
+            .iter()
+            .chain(&kept)
+        {
+            fs::write(at(name), "x").unwrap();
+        }
+        sweep(dir.path()).unwrap();
+        for name in [".tmp-1", "a/.tmp-2", "a/b/.partial-3", "a/state.removed", ".tmp-final"] {
+            assert!(!at(name).exists(), "{name}");
+        }
+        assert!(kept.iter().all(|name| at(name).is_file()));
+        // Its maker removes it.
+        assert!(at("a/checkpoint.partial").is_dir());
     }
 
     #[test]

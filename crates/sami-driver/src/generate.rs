@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sami_constitution::{Constitution, ConstitutionSpace, Task};
+use sami_constitution::{Constitution, ConstitutionSpace, Contrasts, Task};
 use sami_data::{
     Candidate, Finish, JsonlAppender, PairConstitution, PairRecord, PairResponse, Processed, Query,
     RejectionCounts, ResponseFilter,
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Doing, DriverError};
 use crate::events::{Event, Observer, Stage};
 use crate::files::whole_lines;
+use crate::sources::QuerySource;
 use crate::streams::{Purpose, stream};
 
 /// How many contrast sets a generation is to end with.
@@ -32,7 +33,7 @@ pub struct GenerateJob<'a> {
     /// Part of every stream's key.
     pub iteration: usize,
     /// All queries of the data; a query's position here is its number in the streams, whatever `order` says.
-    pub queries: &'a [Query],
+    pub queries: &'a dyn QuerySource,
     /// Positions in `queries`, in the order in which they are asked.
     pub order: &'a [usize],
     /// When to end.
@@ -41,6 +42,8 @@ pub struct GenerateJob<'a> {
     pub space: &'a ConstitutionSpace,
     /// N_c: distinct constitutions per query.
     pub n_constitutions: usize,
+    /// Which of them meet.
+    pub contrasts: Contrasts,
     /// The prompts.
     pub task: &'a Task,
     /// How to sample.
@@ -102,14 +105,16 @@ pub fn generate<S: Sampler>(
     observer: &mut dyn Observer,
 ) -> Result<GenerateReport, DriverError> {
     // A draw that is thrown away, for its error if there are too few constitutions, before a file is made.
-    job.space.sample_distinct(job.n_constitutions, &mut stream(job.seed, 0, 0, Purpose::Constitutions))?;
+    let mut thrown_away = stream(job.seed, 0, 0, Purpose::Constitutions);
+    job.space.sample(job.n_constitutions, job.contrasts, &mut thrown_away)?;
     let filter = ResponseFilter::new(job.task.rules().clone())?;
     let stage = Stage::Generate;
     let total = match job.wanted {
         Wanted::Kept(wanted) => wanted,
         Wanted::All => job.order.len(),
     };
-    let mut report = committed(job)?;
+    let mut asked = Asked::new(job);
+    let mut report = committed(job, &mut asked)?;
     if report.sampled > 0 {
         tracing::info!(path = %job.out.display(), sampled = report.sampled, kept = report.kept, "sampling goes on");
     }
@@ -120,6 +125,7 @@ pub fn generate<S: Sampler>(
     };
     observer.event(Event::StageBegun { stage, done: progress(&report), total });
     while let Some(chunk) = next_chunk(job, &report)? {
+        let chunk = asked.chunk(report.sampled, chunk)?;
         let records = sample_chunk(sampler, job, &filter, chunk)?;
         records.iter().try_for_each(|record| lines.append(record))?;
         lines.sync()?;
@@ -137,11 +143,8 @@ pub fn generate<S: Sampler>(
     Ok(report)
 }
 
-/// The next queries to sample, given what has been sampled; `None` when there is enough.
-fn next_chunk<'a>(
-    job: &GenerateJob<'a>,
-    report: &GenerateReport,
-) -> Result<Option<&'a [usize]>, DriverError> {
+/// How many queries to sample next, given what has been sampled; `None` when there is enough.
+fn next_chunk(job: &GenerateJob<'_>, report: &GenerateReport) -> Result<Option<usize>, DriverError> {
     let missing = match job.wanted {
         Wanted::Kept(wanted) => wanted.saturating_sub(report.kept),
         Wanted::All => job.order.len() - report.sampled,
@@ -149,18 +152,47 @@ fn next_chunk<'a>(
     if missing == 0 {
         return Ok(None);
     }
-    let left = &job.order[report.sampled..];
-    if let (true, Wanted::Kept(wanted)) = (left.is_empty(), job.wanted) {
+    let left = job.order.len() - report.sampled;
+    if let (0, Wanted::Kept(wanted)) = (left, job.wanted) {
         let reasons = report.rejected.to_string();
         let (sampled, kept) = (report.sampled, report.kept);
         return Err(DriverError::QueriesExhausted { sampled, kept, wanted, reasons });
     }
-    Ok(Some(&left[..missing.min(job.chunk.max(1)).min(left.len())]))
+    Ok(Some(missing.min(job.chunk.max(1)).min(left)))
+}
+
+/// Queries that are read together.
+const READ_AHEAD: usize = 4096;
+
+/// The queries in the order in which they are asked, some of them at a time.
+struct Asked<'a> {
+    job: &'a GenerateJob<'a>,
+    first: usize,
+    block: Vec<(usize, Query)>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(job: &'a GenerateJob<'a>) -> Self {
+        Self { job, first: 0, block: Vec::new() }
+    }
+
+    /// The `len` queries that come after the first `sampled` ones, with their positions.
+    fn chunk(&mut self, sampled: usize, len: usize) -> Result<&[(usize, Query)], DriverError> {
+        if sampled < self.first || sampled + len > self.first + self.block.len() {
+            let left = self.job.order.get(sampled..).unwrap_or_default();
+            let positions = &left[..left.len().min(READ_AHEAD.max(len))];
+            let queries = self.job.queries.read(positions)?;
+            self.block = positions.iter().copied().zip(queries).collect();
+            self.first = sampled;
+        }
+        let start = sampled - self.first;
+        Ok(self.block.get(start..start + len).unwrap_or_default())
+    }
 }
 
 /// Whether the pairs file holds all that is wanted, so that no model is needed. If so, a torn last line is cut off.
 pub(crate) fn is_generated(job: &GenerateJob<'_>) -> Result<bool, DriverError> {
-    let report = committed(job)?;
+    let report = committed(job, &mut Asked::new(job))?;
     let finished = next_chunk(job, &report)?.is_none();
     if finished {
         JsonlAppender::open_at(&job.out, report.sampled)?;
@@ -169,14 +201,17 @@ pub(crate) fn is_generated(job: &GenerateJob<'_>) -> Result<bool, DriverError> {
 }
 
 /// The whole chunks that the pairs file holds already.
-fn committed(job: &GenerateJob<'_>) -> Result<GenerateReport, DriverError> {
-    let mut records = whole_lines::<PairRecord>(&job.out)?;
+fn committed(job: &GenerateJob<'_>, asked: &mut Asked<'_>) -> Result<GenerateReport, DriverError> {
+    let mut records = whole_lines::<PairRecord>(&job.out)?.peekable();
     let mut report = GenerateReport::default();
     while let Ok(Some(chunk)) = next_chunk(job, &report) {
+        if records.peek().is_none() {
+            return Ok(report);
+        }
         let mut after = report.clone();
-        for (offset, &position) in chunk.iter().enumerate() {
+        for (offset, (_, query)) in asked.chunk(report.sampled, chunk)?.iter().enumerate() {
             let Some(record) = records.next() else { return Ok(report) };
-            let (record, expected) = (record?, &job.queries[position].id);
+            let (record, expected) = (record?, &query.id);
             if record.id != *expected {
                 let (path, line) = (job.out.clone(), report.sampled + offset + 1);
                 return Err(DriverError::ForeignPair {
@@ -197,22 +232,21 @@ fn sample_chunk<S: Sampler>(
     sampler: &mut S,
     job: &GenerateJob<'_>,
     filter: &ResponseFilter,
-    chunk: &[usize],
+    chunk: &[(usize, Query)],
 ) -> Result<Vec<PairRecord>, DriverError> {
     let mut requests = Vec::with_capacity(chunk.len() * job.n_constitutions);
     let mut plans = Vec::with_capacity(chunk.len());
-    for &position in chunk {
-        let query = &job.queries[position].text;
-        let (iteration, number) = (job.iteration as u64, position as u64);
+    for (position, query) in chunk {
+        let (iteration, number) = (job.iteration as u64, *position as u64);
         let mut draw = stream(job.seed, iteration, number, Purpose::Constitutions);
-        let constitutions = job.space.sample_distinct(job.n_constitutions, &mut draw)?;
+        let constitutions = job.space.sample(job.n_constitutions, job.contrasts, &mut draw)?;
         for (index, constitution) in constitutions.iter().enumerate() {
             requests.push(SampleRequest {
-                prompt: job.task.sampling_prompt(constitution, query)?,
+                prompt: job.task.sampling_prompt(constitution, &query.text)?,
                 stream: StreamKey::new(job.seed, iteration, number, index as u64),
             });
         }
-        plans.push((position, constitutions));
+        plans.push((*position, query, constitutions));
     }
     let samples = sampler.sample(&requests, job.params).map_err(|e| Doing::Sample.failed(e))?;
     if samples.len() != requests.len() {
@@ -221,7 +255,9 @@ fn sample_chunk<S: Sampler>(
     let mut samples = samples.into_iter();
     plans
         .into_iter()
-        .map(|(position, constitutions)| record(job, filter, position, &constitutions, &mut samples))
+        .map(|(position, query, constitutions)| {
+            record(job, filter, (position, query), &constitutions, &mut samples)
+        })
         .collect()
 }
 
@@ -229,11 +265,10 @@ fn sample_chunk<S: Sampler>(
 fn record(
     job: &GenerateJob<'_>,
     filter: &ResponseFilter,
-    position: usize,
+    (position, query): (usize, &Query),
     constitutions: &[Constitution],
     samples: &mut impl Iterator<Item = Sample>,
 ) -> Result<PairRecord, DriverError> {
-    let query = &job.queries[position];
     let mut order = stream(job.seed, job.iteration as u64, position as u64, Purpose::PrincipleOrder);
     let mut prompts = Vec::with_capacity(constitutions.len());
     for constitution in constitutions {

@@ -16,27 +16,39 @@
 //!   micro-batches changes nothing beyond rounding.
 //! - **No model samples a query that it was trained on.** The two splits alternate, and each iteration restarts from the
 //!   base; where it continues instead, every iteration takes fresh queries.
+//! - **Collapse ends a run.** Guards that need no judge look at every model's answers ([`GuardReport`]).
 //! - **Shortage is told before work starts.** Rejected sets are recorded with their reasons and replaced by further
 //!   queries of the split.
 
 mod batches;
+mod card;
 mod error;
 mod events;
 mod files;
+mod finish;
 mod generate;
+mod guards;
 mod plan;
 pub mod recipe;
 mod run;
 mod score;
 mod setup;
+mod sources;
+mod status;
 mod streams;
 mod train;
+mod train_dir;
+mod watch;
 
 pub use batches::{Batches, Order};
 pub use error::{Blame, Doing, DriverError, PolicyError};
 pub use events::{Event, Observer, Stage};
 pub use generate::{GenerateJob, GenerateReport, Wanted, generate};
+pub use guards::{Finding, Guard, GuardFigures, GuardReport, TextFigures};
 pub use plan::QueryPlan;
 pub use run::{Driver, Finished, Hook, RunReport};
 pub use score::{ScoreSummary, SetScore, score};
+pub use sources::{PairSets, QuerySource, SetSource};
+pub use status::{IterationStatus, RunStatus};
 pub use train::{MetricsLine, TrainJob, contrast_set, read_sets, train};
+pub use train_dir::{TrainDir, refuse_filled};

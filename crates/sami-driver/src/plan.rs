@@ -1,9 +1,9 @@
 //! Who is asked when: the queries kept out for evaluation, the two splits, and the order within an iteration.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use rand::seq::SliceRandom;
-use sami_data::{Query, split_two};
+use sami_data::split_two;
 
 use crate::error::DriverError;
 use crate::recipe::{Recipe, StartFrom};
@@ -19,26 +19,21 @@ pub struct QueryPlan {
 }
 
 impl QueryPlan {
-    /// Plans the recipe's queries: the first `evaluation.queries` are kept out, the others are shuffled and halved into two
+    /// Plans the recipe's `queries` queries: the first `evaluation.queries` are kept out, the others are shuffled and halved into two
     /// splits, of which odd iterations use the first and even ones the second.
     ///
     /// # Errors
     ///
     /// [`DriverError::TooFewQueries`] names the first iteration that a split cannot supply. When iterations continue
     /// from the previous model, every one needs queries that none before it used.
-    pub fn new(recipe: &Recipe, queries: &[Query]) -> Result<Self, DriverError> {
-        let evaluation = recipe.evaluation.queries.min(queries.len());
-        let numbered: HashMap<&str, usize> =
-            queries.iter().enumerate().map(|(position, query)| (query.id.as_str(), position)).collect();
-        let positions = |half: Vec<Query>| {
-            half.iter().filter_map(|query| numbered.get(query.id.as_str()).copied()).collect()
-        };
-        let halves = split_two(queries[evaluation..].to_vec(), recipe.seed);
+    pub fn new(recipe: &Recipe, queries: usize) -> Result<Self, DriverError> {
+        let evaluation = recipe.evaluation.queries.min(queries);
+        let halves = split_two((evaluation..queries).collect(), recipe.seed);
         let plan = Self {
             seed: recipe.seed,
             start: recipe.training.start,
             evaluation: (0..evaluation).collect(),
-            splits: [positions(halves.first), positions(halves.second)],
+            splits: [halves.first, halves.second],
         };
         let mut used = [0, 0];
         for iteration in 1..=recipe.training.iterations {
@@ -91,8 +86,7 @@ mod tests {
     }
 
     fn plan(start: StartFrom, iterations: usize, queries: usize) -> Result<QueryPlan, DriverError> {
-        let query = |number: usize| Query { id: format!("q{number}"), text: format!("text {number}") };
-        QueryPlan::new(&recipe(start, iterations), &(0..queries).map(query).collect::<Vec<_>>())
+        QueryPlan::new(&recipe(start, iterations), queries)
     }
 
     #[test]

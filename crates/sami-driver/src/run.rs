@@ -1,24 +1,26 @@
 //! Algorithm 1 over a run directory.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use sami_constitution::{ConstitutionSpace, Task};
-use sami_data::{JsonlAppender, PairRecord, Queries, Query, RunDir, RunLock, RunStage};
+use sami_data::{JsonlAppender, QueryIndex, RunDir, RunLock, RunStage};
 use sami_policy::{ContrastSet, PolicyProvider, SamplingParams, Start, TrainablePolicy};
 
 use crate::batches::{Batches, Order};
 use crate::error::{Doing, DriverError, PolicyError};
 use crate::events::{Event, Observer};
-use crate::files::{remove_dir, whole_lines};
+use crate::files::{remove_dir, sweep, whole_lines};
 use crate::generate::{GenerateJob, Wanted, generate, is_generated};
+use crate::guards::GuardReport;
 use crate::plan::QueryPlan;
-use crate::recipe::{StartFrom, ValidRecipe};
+use crate::recipe::{Origin, StartFrom, ValidRecipe};
 use crate::score::{ScoreSummary, SetScore, score, summarize};
 use crate::setup::{
     claim, load_principles, load_queries, load_task, refuse_foreign, write_constitutions, write_json,
 };
+use crate::sources::{PairSets, SetSource};
 use crate::streams::{Purpose, stream};
 use crate::train::{TrainJob, read_sets, train};
 
@@ -48,21 +50,27 @@ pub struct RunReport {
     pub checkpoints: Vec<PathBuf>,
     /// Loss and mutual information of the held-out queries' answers by π_0 … π_N; empty without evaluation.
     pub evaluations: Vec<ScoreSummary>,
+    /// The last iteration whose model counts; below N where guards ended the run early.
+    pub last: usize,
+    /// Why the run ended early, if it did.
+    pub stopped: Option<GuardReport>,
+    /// The model at the end: π of the last iteration, with its model card.
+    pub final_model: PathBuf,
 }
 
 /// Algorithm 1 for one recipe, one run directory and one kind of policy.
 #[derive(Debug)]
 pub struct Driver<P> {
-    recipe: ValidRecipe,
-    provider: P,
-    run: RunDir,
+    pub(crate) recipe: ValidRecipe,
+    pub(crate) provider: P,
+    pub(crate) run: RunDir,
     /// Held as long as the driver lives.
     _lock: RunLock,
     task: Task,
     space: ConstitutionSpace,
-    queries: Vec<Query>,
+    queries: QueryIndex,
     params: SamplingParams,
-    plan: QueryPlan,
+    pub(crate) plan: QueryPlan,
 }
 
 impl<P: PolicyProvider> Driver<P> {
@@ -73,6 +81,24 @@ impl<P: PolicyProvider> Driver<P> {
     ///
     /// Unreadable queries or principles, too few of them, a run directory of another recipe or in use by another process.
     pub fn new(recipe: ValidRecipe, out: &Path, provider: P) -> Result<Self, DriverError> {
+        Self::with_origin(recipe, out, provider, &Origin::default())
+    }
+
+    /// As [`Driver::new`], with what the caller knows about itself and its machine; the run's copy of its recipe keeps it.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn with_origin(
+        recipe: ValidRecipe,
+        out: &Path,
+        provider: P,
+        origin: &Origin,
+    ) -> Result<Self, DriverError> {
+        let (gpus, base) = (recipe.model.gpus, &recipe.model.base);
+        if gpus > 1 {
+            return Err(DriverError::SeveralGpus { gpus, base: base.clone() });
+        }
         let task = load_task(&recipe)?;
         let space = ConstitutionSpace::new(load_principles(&recipe)?);
         // A draw that is thrown away, for its error if there are too few constitutions.
@@ -80,13 +106,14 @@ impl<P: PolicyProvider> Driver<P> {
             recipe.constitutions.n_constitutions,
             &mut stream(0, 0, 0, Purpose::Constitutions),
         )?;
-        let Queries { queries, report } = load_queries(&recipe)?;
-        let plan = QueryPlan::new(&recipe, &queries)?;
+        let queries = load_queries(&recipe)?;
+        let plan = QueryPlan::new(&recipe, queries.len())?;
         let params = recipe.sampling_params(task.stop_strings())?;
         let run = RunDir::new(out);
         refuse_foreign(&run)?;
         let lock = run.lock()?;
-        claim(&run, &recipe, &report)?;
+        sweep(run.root())?;
+        claim(&run, &recipe, queries.report(), origin)?;
         write_constitutions(&run, &space)?;
         Ok(Self { recipe, provider, run, _lock: lock, task, space, queries, params, plan })
     }
@@ -102,7 +129,7 @@ impl<P: PolicyProvider> Driver<P> {
     }
 
     /// The queries, in the order of the data.
-    pub fn queries(&self) -> &[Query] {
+    pub fn queries(&self) -> &QueryIndex {
         &self.queries
     }
 
@@ -113,7 +140,8 @@ impl<P: PolicyProvider> Driver<P> {
     /// Whatever ends a stage; the run directory stays as it is, and the same call goes on from there.
     pub fn run(&self, observer: &mut dyn Observer, hook: &mut Hook<'_>) -> Result<RunReport, DriverError> {
         let iterations = self.recipe.training.iterations;
-        let mut report = RunReport { checkpoints: Vec::new(), evaluations: Vec::new() };
+        let (mut checkpoints, mut evaluations) = (Vec::new(), Vec::new());
+        let (mut last, mut stopped) = (iterations, None);
         let mut state = self.run.read_state()?.unwrap_or_default();
         for iteration in 0..=iterations {
             let checkpoint = self.checkpoint(iteration);
@@ -128,13 +156,24 @@ impl<P: PolicyProvider> Driver<P> {
                 state.finish(iteration, RunStage::Generate);
                 self.run.write_state(&state)?;
             }
+            if checkpoint.is_some() {
+                // These pairs were sampled by the model before.
+                if let Some(report) = self.watch_pairs(iteration, observer)? {
+                    (last, stopped) = (iteration.saturating_sub(2), Some(report));
+                    break;
+                }
+            }
             if checkpoint.is_some() && !trained {
                 self.train(iteration, observer)?;
                 state.finish(iteration, RunStage::Train);
                 self.run.write_state(&state)?;
             }
             if !self.plan.evaluation().is_empty() {
-                report.evaluations.push(self.evaluate(iteration, observer)?);
+                evaluations.push(self.evaluate(iteration, observer)?);
+                if let Some(report) = self.watch_evaluation(iteration, observer)? {
+                    (last, stopped) = (iteration.saturating_sub(1), Some(report));
+                    break;
+                }
             }
             if !evaluated {
                 if let Some(checkpoint) = &checkpoint {
@@ -149,13 +188,19 @@ impl<P: PolicyProvider> Driver<P> {
                     observer.event(Event::IterationFinished { iteration, iterations, checkpoint });
                 }
             }
-            report.checkpoints.extend(checkpoint);
+            checkpoints.extend(checkpoint);
         }
-        Ok(report)
+        match (last, stopped) {
+            (0, Some(report)) => Err(DriverError::Collapsed { report: Box::new(report) }),
+            (last, stopped) => {
+                let final_model = self.finish(last, stopped.as_ref(), &evaluations)?;
+                Ok(RunReport { checkpoints, evaluations, last, stopped, final_model })
+            }
+        }
     }
 
     /// π_η's directory; `None` for π_0, the base.
-    fn checkpoint(&self, iteration: usize) -> Option<PathBuf> {
+    pub(crate) fn checkpoint(&self, iteration: usize) -> Option<PathBuf> {
         (iteration > 0).then(|| self.run.iteration(iteration).checkpoint())
     }
 
@@ -182,6 +227,7 @@ impl<P: PolicyProvider> Driver<P> {
             wanted: Wanted::All,
             space: &self.space,
             n_constitutions: self.recipe.constitutions.n_constitutions,
+            contrasts: self.recipe.constitutions.contrasts.into(),
             task: &self.task,
             params: &self.params,
             score_eos: self.recipe.task.score_eos,
@@ -205,18 +251,16 @@ impl<P: PolicyProvider> Driver<P> {
         generate(&mut sampler, job, observer).map(|_| ())
     }
 
-    /// The queries of all earlier iterations, rejected ones included.
+    /// The queries of all earlier iterations, rejected ones included: of each iteration's order, as many as it has lines.
     fn used_before(&self, iteration: usize) -> Result<HashSet<usize>, DriverError> {
         let mut used = HashSet::new();
         if self.recipe.training.start == StartFrom::Base {
             return Ok(used);
         }
-        let positions: HashMap<&str, usize> =
-            self.queries.iter().enumerate().map(|(position, query)| (query.id.as_str(), position)).collect();
         for earlier in 1..iteration {
-            for record in whole_lines::<PairRecord>(&self.run.iteration(earlier).pairs())? {
-                used.extend(positions.get(record?.id.as_str()));
-            }
+            let order = self.plan.order(earlier, &used);
+            let asked = whole_lines::<serde::de::IgnoredAny>(&self.run.iteration(earlier).pairs())?.count();
+            used.extend(order.into_iter().take(asked));
         }
         Ok(used)
     }
@@ -229,14 +273,16 @@ impl<P: PolicyProvider> Driver<P> {
         );
         let training = &self.recipe.training;
         if !checkpoint.exists() {
-            let sets = read_sets(&self.run.iteration(iteration).pairs())?;
+            let mut sets = PairSets::open(&self.run.iteration(iteration).pairs())?;
             let previous = self.checkpoint(iteration - 1).filter(|_| training.start == StartFrom::Previous);
             let start = previous.as_deref().map_or(Start::Base, Start::Checkpoint);
             let mut policy = self.provider.policy(start).map_err(|e| Doing::Open.failed(e))?;
-            let batches = Batches::new(sets.len(), training.batch_size, Order::Sequential);
+            let batches = Batches::new(sets.count(), training.batch_size, Order::Sequential);
             let job = TrainJob {
                 iteration,
                 objective: self.recipe.objective(),
+                schedule: training.lr_schedule(),
+                beta: training.beta,
                 steps: training.steps(iteration),
                 batches: batches.ok_or(DriverError::NothingToScore)?,
                 micro_batch: training.micro_batch,
@@ -244,7 +290,7 @@ impl<P: PolicyProvider> Driver<P> {
                 state: state.clone(),
                 save_state_every: training.save_state_every,
             };
-            train(&mut policy, &sets, &job, observer)?;
+            train(&mut policy, &mut sets, &job, observer)?;
             policy.save(&checkpoint).map_err(|e| Doing::Save.failed(e))?;
         }
         remove_dir(&state)
@@ -273,9 +319,14 @@ impl<P: PolicyProvider> Driver<P> {
         Ok(())
     }
 
+    /// Where π_η's answers to the held-out queries are kept.
+    pub(crate) fn evaluation_dir(&self, iteration: usize) -> PathBuf {
+        self.run.eval().join(format!("iteration-{iteration}"))
+    }
+
     /// Lets π_η answer the held-out queries, and scores its answers with itself.
     fn evaluate(&self, iteration: usize, observer: &mut dyn Observer) -> Result<ScoreSummary, DriverError> {
-        let dir = self.run.eval().join(format!("iteration-{iteration}"));
+        let dir = self.evaluation_dir(iteration);
         let path = dir.join("summary.json");
         let summary = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| DriverError::Json {

@@ -1,14 +1,16 @@
 //! What a run needs before its first stage.
 
 use std::fs;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use sami_constitution::{ConstitutionSpace, PrincipleSet, Task};
-use sami_data::{Queries, QueryReport, RunDir, atomic_write, read_queries};
+use sami_data::{QueryIndex, QueryReport, RunDir, atomic_write};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use crate::error::DriverError;
-use crate::recipe::{Provenance, Recipe, TaskName, ValidRecipe, differing_fields, parse};
+use crate::recipe::{FileDigest, Origin, Provenance, Recipe, TaskName, ValidRecipe, differing_fields, parse};
 
 pub(crate) fn load_task(recipe: &Recipe) -> Result<Task, DriverError> {
     Ok(match (&recipe.task.file, recipe.task.name) {
@@ -25,8 +27,8 @@ pub(crate) fn load_principles(recipe: &Recipe) -> Result<PrincipleSet, DriverErr
     })
 }
 
-pub(crate) fn load_queries(recipe: &Recipe) -> Result<Queries, DriverError> {
-    Ok(read_queries(&recipe.data.files, recipe.data.format, recipe.data.on_bad_line)?)
+pub(crate) fn load_queries(recipe: &Recipe) -> Result<QueryIndex, DriverError> {
+    Ok(QueryIndex::open(&recipe.data.files, recipe.data.format, recipe.data.on_bad_line)?)
 }
 
 /// Refuses a directory that holds other things than a run, before anything is written to it.
@@ -53,25 +55,33 @@ pub(crate) fn refuse_foreign(run: &RunDir) -> Result<(), DriverError> {
 }
 
 /// Makes the run directory this recipe's, or checks that it is.
-pub(crate) fn claim(run: &RunDir, recipe: &ValidRecipe, data: &QueryReport) -> Result<(), DriverError> {
+pub(crate) fn claim(
+    run: &RunDir,
+    recipe: &ValidRecipe,
+    data: &QueryReport,
+    origin: &Origin,
+) -> Result<(), DriverError> {
     let path = run.recipe();
+    let now = Provenance {
+        sami: VERSION.to_owned(),
+        machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        origin: origin.clone(),
+        data: data.files.clone(),
+        inputs: inputs(recipe)?,
+    };
     match fs::read_to_string(&path) {
         Ok(text) => {
-            let fields = differing_fields(&*parse(&path, &text)?, recipe);
-            if fields.is_empty() {
-                Ok(())
-            } else {
-                Err(DriverError::OtherRecipe { path, fields: fields.join(", ") })
+            refuse_other_version(&path, &text)?;
+            let kept = parse(&path, &text)?;
+            let fields = differing_fields(&kept, recipe);
+            if !fields.is_empty() {
+                return Err(DriverError::OtherRecipe { path, fields: fields.join(", ") });
             }
+            kept.provenance.as_ref().map_or(Ok(()), |then| refuse_changed(&path, then, &now))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let provenance = Provenance {
-                sami: env!("CARGO_PKG_VERSION").to_owned(),
-                machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-                threads: std::thread::available_parallelism().map_or(1, usize::from),
-                data: data.files.clone(),
-            };
-            let recipe = Recipe { provenance: Some(provenance), ..Recipe::clone(recipe) };
+            let recipe = Recipe { provenance: Some(now), ..Recipe::clone(recipe) };
             let text = toml::to_string(&recipe)
                 .map_err(|source| DriverError::WriteRecipe { path: path.clone(), source })?;
             Ok(atomic_write(&path, |file| file.write_all(text.as_bytes()))?)
@@ -80,7 +90,92 @@ pub(crate) fn claim(run: &RunDir, recipe: &ValidRecipe, data: &QueryReport) -> R
     }
 }
 
-/// Every constitution that queries may meet, in the first wording of its principles.
+/// This crate's version.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Another version may know other keys and draw other numbers, so this comes before the recipe is read.
+fn refuse_other_version(path: &Path, text: &str) -> Result<(), DriverError> {
+    let table = text.parse::<toml::Table>().unwrap_or_default();
+    let version = table.get("provenance").and_then(|provenance| provenance.get("sami")?.as_str());
+    match version {
+        Some(version) if version != VERSION => Err(DriverError::OtherVersion {
+            path: path.to_owned(),
+            found: version.to_owned(),
+            expected: VERSION,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to go on where a file is not what it was when the run began.
+fn refuse_changed(path: &Path, then: &Provenance, now: &Provenance) -> Result<(), DriverError> {
+    let short = |digest: &str| digest.chars().take(12).collect::<String>();
+    let data =
+        then.data.iter().zip(&now.data).map(|(a, b)| (b.path.display().to_string(), &a.sha256, &b.sha256));
+    let known = |file: &FileDigest| now.inputs.iter().find(|one| one.path == file.path);
+    let inputs = then.inputs.iter().filter_map(|a| Some((a.path.clone(), &a.digest, &known(a)?.digest)));
+    match data.chain(inputs).find(|(_, before, after)| before != after) {
+        Some((file, before, after)) => Err(DriverError::ChangedFile {
+            path: path.to_owned(),
+            file,
+            before: short(before),
+            after: short(after),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Digests of the principles, the task and the files of the base model.
+fn inputs(recipe: &Recipe) -> Result<Vec<FileDigest>, DriverError> {
+    let mut files: Vec<_> =
+        [&recipe.constitutions.principles, &recipe.task.file].into_iter().flatten().cloned().collect();
+    let base = &recipe.model.base;
+    let at = |source| DriverError::Io { path: base.clone(), source };
+    // What a base that is no directory is, its provider knows.
+    if let Ok(entries) = fs::read_dir(base) {
+        let mut own = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(at)?.path();
+            own.extend(Some(path).filter(|path| path.is_file()));
+        }
+        own.sort();
+        files.extend(own);
+    }
+    files.iter().map(|path| digest(path)).collect()
+}
+
+/// Half of what is read of a large file.
+const PART: u64 = 32 << 20;
+
+fn digest(path: &Path) -> Result<FileDigest, DriverError> {
+    let at = |source| DriverError::Io { path: path.to_owned(), source };
+    let mut file = fs::File::open(path).map_err(at)?;
+    let bytes = file.metadata().map_err(at)?.len();
+    let mut hash = Sha256::new();
+    hash.update(bytes.to_le_bytes());
+    let mut part = |file: &mut fs::File| -> std::io::Result<()> {
+        let mut reader = file.take(PART);
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match reader.read(&mut buffer)? {
+                0 => return Ok(()),
+                read => hash.update(&buffer[..read]),
+            }
+        }
+    };
+    part(&mut file).map_err(at)?;
+    if bytes > 2 * PART {
+        file.seek(SeekFrom::End(-(PART as i64))).map_err(at)?;
+    }
+    part(&mut file).map_err(at)?;
+    let digest = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(FileDigest { path: path.display().to_string(), bytes, digest })
+}
+
+/// Above this many, constitutions are not listed: they follow from the principles.
+const LISTED: u64 = 4096;
+
+/// The constitutions that queries may meet, in the first wording of their principles: all of them, or the first 4096.
 pub(crate) fn write_constitutions(run: &RunDir, space: &ConstitutionSpace) -> Result<(), DriverError> {
     #[derive(Serialize)]
     struct Line {
@@ -91,8 +186,9 @@ pub(crate) fn write_constitutions(run: &RunDir, space: &ConstitutionSpace) -> Re
     if path.exists() {
         return Ok(());
     }
-    let all: Vec<_> =
-        space.all().map(|constitution| Line { id: constitution.id(), text: constitution.render() }).collect();
+    let all: Vec<_> = (space.all().take(LISTED as usize))
+        .map(|constitution| Line { id: constitution.id(), text: constitution.render() })
+        .collect();
     write_json(&path, &all)
 }
 

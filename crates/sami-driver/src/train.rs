@@ -6,7 +6,7 @@ use std::time::Instant;
 use ndarray::Array2;
 use sami_core::{Objective, diagnostics_with_targets, mutual_information_with_targets};
 use sami_data::{JsonlAppender, MiFigures, PairReader, PairRecord, StepMetrics};
-use sami_policy::{ContrastResponse, ContrastSet, SetLogps, TrainablePolicy, UpdateReport};
+use sami_policy::{ContrastResponse, ContrastSet, SetGradient, SetLogps, TrainablePolicy, UpdateReport};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,8 @@ use crate::batches::Batches;
 use crate::error::{Doing, DriverError};
 use crate::events::{Event, Observer, Stage};
 use crate::files::{remove_older, saved_step, step_dir};
+use crate::recipe::LrSchedule;
+use crate::sources::SetSource;
 
 /// What to train on, for how long, and where to keep the progress.
 #[derive(Clone, Debug)]
@@ -22,6 +24,10 @@ pub struct TrainJob<'a> {
     pub iteration: usize,
     /// The loss and the reduction of tokens.
     pub objective: &'a Objective,
+    /// How the learning rate changes from step to step.
+    pub schedule: LrSchedule,
+    /// β: coefficient of the KL to the frozen base, in nats per token; 0 for no such term.
+    pub beta: f64,
     /// Optimizer steps in all, those of an interrupted earlier process included.
     pub steps: usize,
     /// Which sets each step sees.
@@ -85,7 +91,7 @@ pub fn read_sets(path: &Path) -> Result<Vec<ContrastSet>, DriverError> {
 /// What the policy or the objective refuses, files that cannot be written, and [`DriverError::Cancelled`].
 pub fn train<P: TrainablePolicy>(
     policy: &mut P,
-    sets: &[ContrastSet],
+    sets: &mut dyn SetSource,
     job: &TrainJob<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Vec<StepMetrics>, DriverError> {
@@ -100,8 +106,9 @@ pub fn train<P: TrainablePolicy>(
     observer.event(Event::StageBegun { stage, done, total });
     let mut taken = Vec::new();
     for step in done..job.steps {
-        let batch: Vec<_> =
-            job.batches.step(step).into_iter().map(|position| sets[position].clone()).collect();
+        let positions = job.batches.step(step);
+        let batch =
+            positions.into_iter().map(|position| sets.set(position)).collect::<Result<Vec<_>, _>>()?;
         let metrics = optimizer_step(policy, &batch, step + 1, job)?;
         if metrics.update_kept < 0.5 {
             tracing::warn!(
@@ -134,6 +141,8 @@ struct BatchSums {
     mi: [f64; 3],
     accuracy_row: f64,
     accuracy_col: f64,
+    /// `None` before the first set, and where the policy keeps no reference.
+    kl: Option<f64>,
     tokens: usize,
 }
 
@@ -155,6 +164,9 @@ impl BatchSums {
         }
         self.accuracy_row += seen.accuracy_row;
         self.accuracy_col += seen.accuracy_col;
+        if let Some(kl) = logps.kl {
+            *self.kl.get_or_insert_default() += kl;
+        }
         self.tokens += logps.tokens.sum();
         Ok(logps.gradient_in_sums(objective.reduction(), step.grad))
     }
@@ -177,12 +189,15 @@ impl BatchSums {
             accuracy_row: self.accuracy_row / n,
             accuracy_col: self.accuracy_col / n,
             grad_norm: update.grad_norm,
+            kl: self.kl.map(|sum| sum / n),
+            lr_factor: job.schedule.factor(step - 1, job.steps),
             update_norm: update.update_norm,
             update_kept: update.update_kept,
             fraction_changed: update.fraction_changed,
             queries,
             tokens: self.tokens,
             seconds,
+            peak_memory: peak_memory(),
         }
     }
 }
@@ -214,6 +229,9 @@ pub struct MetricsLine {
     /// [`StepMetrics::grad_norm`].
     #[serde(rename = "train/grad_norm")]
     pub grad_norm: f64,
+    /// [`StepMetrics::kl`].
+    #[serde(rename = "train/kl", default, skip_serializing_if = "Option::is_none")]
+    pub kl: Option<f64>,
 }
 
 impl From<StepMetrics> for MetricsLine {
@@ -227,6 +245,7 @@ impl From<StepMetrics> for MetricsLine {
             accuracy_row: step.accuracy_row,
             accuracy_col: step.accuracy_col,
             grad_norm: step.grad_norm,
+            kl: step.kl,
         }
     }
 }
@@ -247,7 +266,7 @@ fn optimizer_step<P: TrainablePolicy>(
             &part[index].targets(),
             logps,
         ) {
-            Ok(gradient) => Ok((gradient / n).into()),
+            Ok(gradient) => Ok(SetGradient { sum_logps: gradient / n, kl: job.beta / n }),
             Err(error) => {
                 refused = Some(part[index].id().to_owned());
                 Err(error)
@@ -260,6 +279,14 @@ fn optimizer_step<P: TrainablePolicy>(
             });
         }
     }
-    let update = policy.optimizer_step(1.0).map_err(|e| Doing::Update.failed(e))?;
+    let factor = job.schedule.factor(step - 1, job.steps);
+    let update = policy.optimizer_step(factor).map_err(|e| Doing::Update.failed(e))?;
     Ok(sums.metrics(job, step, batch.len(), update, begun.elapsed().as_secs_f64()))
+}
+
+/// What `/proc` says of this process's largest resident memory, in bytes.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }

@@ -110,8 +110,9 @@ fn pairs_of_other_data_are_refused() {
     let mut recipe = world.recipe();
     recipe.training.iterations = 1;
     let _ = world.driver(&recipe, "run").unwrap().run(&mut common::CancelAt::new(3), &mut |_| Ok(()));
-    let data = fs::read_to_string(world.path("queries.jsonl")).unwrap();
-    fs::write(world.path("queries.jsonl"), data.replace("\"id\": \"q", "\"id\": \"x")).unwrap();
+    let pairs = world.path("run/iteration-1/pairs.jsonl");
+    let text = fs::read_to_string(&pairs).unwrap();
+    fs::write(&pairs, text.replace("\"id\":\"q", "\"id\":\"x")).unwrap();
     let error = world.driver(&recipe, "run").unwrap().run(&mut (), &mut |_| Ok(())).unwrap_err();
     assert!(matches!(error, DriverError::ForeignPair { line: 1, .. }), "{error}");
 }
@@ -155,7 +156,7 @@ fn recipes_are_refused_with_line_and_field() {
             "{base}[constitutions]\nn_constitutions = 1\n",
             "line 6: constitutions.n_constitutions is 1; it must be at least 2",
         ),
-        ("{base}[sampling]\ntop_p = 1.5\n", "line 6: sampling.top_p top_p is 1.5; it must lie in (0, 1]"),
+        ("{base}[sampling]\ntop_p = 1.5\n", "line 6: sampling.top_p is 1.5; it must lie in (0, 1]"),
         ("{base}[sampling]\nmax_new_tokens = 0\n", "line 6: sampling.max_new_tokens"),
         ("{base}[objective]\nside = \"both\"\n", "line 6: unknown variant `both`"),
         (

@@ -14,7 +14,7 @@ use sami_driver::recipe::Recipe;
 use sami_driver::{Blame, Driver, DriverError};
 use sami_policy::fake::{FakeError, FakePolicy, FakeProvider};
 use sami_policy::{
-    ContrastPolicy, ContrastSet, PolicyProvider, Sample, SampleRequest, Sampler, SamplingParams, GradientOf,
+    ContrastPolicy, ContrastSet, GradientOf, PolicyProvider, Sample, SampleRequest, Sampler, SamplingParams,
     SetLogps, Start, TrainablePolicy, UpdateReport,
 };
 

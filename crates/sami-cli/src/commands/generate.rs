@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use sami_constitution::{ConstitutionSpace, PrincipleSet, Task};
-use sami_data::{OnBadLine, QueryFormat, read_queries};
+use sami_constitution::{ConstitutionSpace, Contrasts, PrincipleSet, Task};
+use sami_data::{OnBadLine, QueryFormat, QueryIndex};
 use sami_driver::{GenerateJob, Wanted};
 use serde_json::json;
 
@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// Queries: HH-RLHF or plain JSONL, also gzipped. May be given several times.
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) data: Vec<PathBuf>,
-    /// What a line of --data is: hh-rlhf, jsonl, tldr or tldr-comparisons.
+    /// What a line of --data is: hh-rlhf, jsonl or tldr.
     #[arg(long, default_value = "hh-rlhf")]
     pub(crate) format: String,
     /// The pairs file; whole chunks that it holds already are kept.
@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// Distinct constitutions per query.
     #[arg(long, value_name = "C", default_value_t = 2, value_parser = at_least_one)]
     pub(crate) n_constitutions: usize,
+    /// The constitution of all principles' own sides against others, as in the paper's TL;DR files; default: any.
+    #[arg(long)]
+    pub(crate) against_all: bool,
     /// At most this many tokens per response.
     #[arg(long, value_name = "N", default_value_t = 350)]
     pub(crate) max_new_tokens: usize,
@@ -65,18 +68,19 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let format: QueryFormat = serde_json::from_value(json!(args.format))
         .map_err(|error| Failure::Argument { argument: "--format", reason: error.to_string() })?;
     let params = args.sampling.params(args.max_new_tokens, task.stop_strings().to_vec())?;
-    let queries = read_queries(&args.data, format, OnBadLine::Stop)?;
-    context.say(&queries.report.to_string());
+    let queries = QueryIndex::open(&args.data, format, OnBadLine::Stop)?;
+    context.say(&queries.report().to_string());
     let mut policy = args.model.open(&args.model.engine())?;
-    let order: Vec<usize> = (0..queries.queries.len()).collect();
+    let order: Vec<usize> = (0..queries.len()).collect();
     let job = GenerateJob {
         seed: args.sampling.seed,
         iteration: 0,
-        queries: &queries.queries,
+        queries: &queries,
         order: &order,
         wanted: args.queries.map_or(Wanted::All, Wanted::Kept),
         space: &ConstitutionSpace::new(principles),
         n_constitutions: args.n_constitutions,
+        contrasts: if args.against_all { Contrasts::AgainstAllPrinciples } else { Contrasts::Any },
         task: &task,
         params: &params,
         score_eos: args.score_eos,

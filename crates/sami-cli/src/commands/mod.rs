@@ -1,13 +1,16 @@
 //! One file per command: its arguments with an example, and `run`, which opens, calls and prints. A further command is a
 //! file and three lines here.
 
+mod completions;
 mod doctor;
+mod export;
 mod generate;
 mod inspect;
-mod principles;
+mod recipe;
 mod run;
 mod sample;
 mod score;
+mod status;
 mod train;
 
 use clap::Subcommand;
@@ -19,12 +22,15 @@ use crate::failure::Failure;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(run::Args),
-    Principles(Box<principles::Args>),
+    Recipe(recipe::Args),
     Generate(generate::Args),
     Train(train::Args),
     Score(score::Args),
     Sample(sample::Args),
     Inspect(inspect::Args),
+    Completions(completions::Args),
+    Export(export::Args),
+    Status(status::Args),
     Doctor(doctor::Args),
 }
 
@@ -32,12 +38,15 @@ impl Command {
     pub(crate) fn run(&self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Run(args) => run::run(args, context),
-            Self::Principles(args) => principles::run(args, context),
+            Self::Recipe(args) => recipe::run(args, context),
             Self::Generate(args) => generate::run(args, context),
             Self::Train(args) => train::run(args, context),
             Self::Score(args) => score::run(args, context),
             Self::Sample(args) => sample::run(args, context),
             Self::Inspect(args) => inspect::run(args, context),
+            Self::Completions(args) => completions::run(args, context),
+            Self::Export(args) => export::run(args, context),
+            Self::Status(args) => status::run(args, context),
             Self::Doctor(args) => doctor::run(args, context),
         }
     }

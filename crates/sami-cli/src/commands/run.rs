@@ -2,36 +2,77 @@
 
 use std::path::PathBuf;
 
-use sami_data::RunDir;
-use sami_driver::{Driver, DriverError, recipe};
-use sami_torch::TorchProvider;
+use sami_driver::recipe::{self, Override, ValidRecipe};
+use sami_driver::{Driver, DriverError};
+use sami_torch::{EngineOptions, TorchProvider, Work, plan_memory};
 use serde_json::json;
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::wiring::engine;
+use crate::wiring::{engine, origin};
 
 /// Run everything that a recipe says; go on where an earlier run of it stopped.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  sami run recipes/paper/hh-rlhf-mistral-7b.toml --out runs/hh-rlhf")]
+#[command(after_help = "Examples:\n  sami run recipes/paper/hh-rlhf-mistral-7b.toml --out runs/hh-rlhf\n  \
+    sami run recipes/sandbox/quick.toml --out runs/small --set training.batch_size=8 --set seed=3\n\n\
+    The run directory keeps the recipe, pairs, metrics, checkpoints and evaluations; RUN/final is the model at the end.\n\
+    Interrupted, the same command goes on. Guards end a run whose text collapses; --no-guards lets it go on.")]
 pub(crate) struct Args {
-    /// The recipe, a TOML file.
-    pub(crate) recipe: PathBuf,
+    #[command(flatten)]
+    recipe: RecipeArgs,
     /// The run directory; made if it is not there.
     #[arg(long, value_name = "RUN")]
-    pub(crate) out: PathBuf,
+    out: PathBuf,
+    /// Do not look at whether the text collapses; short for --set guards.action=off.
+    #[arg(long)]
+    no_guards: bool,
+    /// Go on although memory is expected not to suffice.
+    #[arg(long)]
+    no_memory_check: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RecipeArgs {
+    /// The recipe, a TOML file.
+    pub(crate) recipe: PathBuf,
+    /// Replace a value of the recipe: section.name=value. May be given several times.
+    #[arg(long, value_name = "FIELD=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+impl RecipeArgs {
+    /// The recipe with its replaced values, checked.
+    pub(crate) fn load(&self, more: &[&str]) -> Result<ValidRecipe, Failure> {
+        let given = self.set.iter().map(String::as_str).chain(more.iter().copied());
+        let overrides =
+            given.map(Override::parse).collect::<Result<Vec<_>, _>>().map_err(DriverError::from)?;
+        Ok(recipe::load_with(&self.recipe, &overrides).map_err(DriverError::from)?)
+    }
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
-    let recipe = recipe::load(&args.recipe).map_err(DriverError::from)?;
-    let provider = TorchProvider::new(&recipe.model.base, engine(&recipe))?;
-    let driver = Driver::new(recipe, &args.out, provider)?;
+    let recipe = args.recipe.load(if args.no_guards { &["guards.action=off"] } else { &[] })?;
+    let engine = EngineOptions { check_memory: !args.no_memory_check, ..engine(&recipe) };
+    let (base, gpus) = (&recipe.model.base, recipe.model.gpus);
+    if gpus > 1 {
+        let plan = plan_memory(base, &engine, Work::Train, None).ok();
+        return Err(Failure::SeveralGpus { gpus, plan: plan.map(|plan| plan.peak) });
+    }
+    let provider = TorchProvider::new(base, engine.clone())?;
+    plan_memory(base, &engine, Work::Train, None)?.check(&engine)?;
+    let driver = Driver::with_origin(recipe, &args.out, provider, &origin())?;
+    context.say(&driver.queries().report().to_string());
     let report = driver.run(&mut context.progress(), &mut |_| Ok(()))?;
-    let run: &RunDir = driver.run_dir();
-    let last = report.checkpoints.last().map(|path| path.display().to_string()).unwrap_or_default();
-    let text = format!("finished; the trained model is {last}");
+    let end = match &report.stopped {
+        Some(stopped) => format!("ended early, because {stopped}; the model of iteration {}", report.last),
+        None => "finished; the trained model".to_owned(),
+    };
+    let text = format!("{end} is {}", report.final_model.display());
     context.result(
-        &json!({"run": run.root(), "checkpoints": report.checkpoints, "evaluations": report.evaluations}),
+        &json!({
+            "run": driver.run_dir().root(), "final": report.final_model, "last": report.last, "stopped": report.stopped,
+            "checkpoints": report.checkpoints, "evaluations": report.evaluations,
+        }),
         &text,
     )
 }

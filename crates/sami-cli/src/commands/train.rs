@@ -1,20 +1,26 @@
 //! `sami train`: stage 3.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use sami_driver::{Batches, Order, TrainJob, read_sets};
+use sami_data::sha256;
+use sami_driver::recipe::{LrSchedule, Schedule};
+use sami_driver::{Batches, Order, PairSets, SetSource, TrainDir, TrainJob};
 use sami_policy::TrainablePolicy;
-use sami_torch::{Dtype, EngineOptions, OptimizerConfig, OptimizerKind, Precision, Work, plan_memory};
-use serde_json::json;
+use sami_torch::{
+    Dtype, EngineOptions, OptimizerConfig, OptimizerKind, Precision, TorchProvider, Work, plan_memory,
+};
+use serde_json::{Map, Value, json};
 
 use crate::args::{ModelArgs, at_least_one};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::wiring::TOKEN_BUDGET;
 
 /// Stage 3 alone: train a checkpoint on pairs.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  sami train --model mistral-7b --pairs pairs.jsonl --out trained --steps 2 --batch-size 128 --lr 5e-7 --dtype bf16"
+    after_help = "Example:\n  sami train --model mistral-7b --pairs pairs.jsonl --out trained --steps 2 --batch-size 128 --lr 5e-7 --dtype bf16\n\n\
+    The directory gets the checkpoint and metrics.jsonl. Interrupted, the same command goes on after the last step that it kept."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -57,9 +63,33 @@ pub(crate) struct Args {
     /// --token-budget.
     #[arg(long, value_name = "M", value_parser = at_least_one)]
     pub(crate) micro_batch: Option<usize>,
+    /// How the learning rate changes: constant or linear.
+    #[arg(long, default_value = "constant", value_parser = schedule)]
+    pub(crate) schedule: Schedule,
+    /// Steps in which the learning rate grows to its full value.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) warmup_steps: usize,
+    /// Coefficient of the KL to the given model, in nats per token; keeps its weights in memory.
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = not_negative, allow_negative_numbers = true)]
+    pub(crate) beta: f64,
+    /// Keep weights and optimizer state after every so many steps; 0 keeps none.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) save_state_every: usize,
     /// Keep every layer's activations instead of computing them again in the backward pass: faster, and more memory.
     #[arg(long)]
     pub(crate) no_recompute: bool,
+}
+
+fn schedule(name: &str) -> Result<Schedule, String> {
+    serde_json::from_value(json!(name)).map_err(|_| format!("\"{name}\" is not one of constant, linear"))
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
+        Ok(_) => Err("it must be 0 or a finite number above 0".into()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 impl Args {
@@ -71,34 +101,68 @@ impl Args {
             precision: if self.bf16_pure { Precision::Bf16Pure } else { Precision::Exact },
             save_dtype: self.save_dtype,
             recompute: !self.no_recompute,
+            keep_reference: self.beta > 0.0,
+            // Fixed, so that an interrupted training ends with the same bytes.
+            token_budget: Some(self.model.token_budget.unwrap_or(TOKEN_BUDGET)),
             ..self.model.engine()
         }
     }
 }
 
+/// What the numbers of this training depend on.
+fn settings(args: &Args) -> Result<Map<String, Value>, Failure> {
+    let settings = json!({
+        "model": absolute(&args.model.model)?, "pairs": absolute(&args.pairs)?, "pairs_sha256": sha256(&args.pairs)?,
+        "engine": args.engine(), "steps": args.steps, "batch_size": args.batch_size, "micro_batch": args.micro_batch,
+        "schedule": args.schedule, "warmup_steps": args.warmup_steps, "beta": args.beta, "seed": args.seed,
+        "shuffle": !args.no_shuffle,
+    });
+    Ok(settings.as_object().cloned().unwrap_or_default())
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|source| Failure::Io { path: path.to_owned(), source })
+}
+
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
-    let sets = read_sets(&args.pairs)?;
-    let engine = args.engine();
-    plan_memory(&args.model.model, &engine, Work::Train, None)?.check(&engine)?;
-    let mut policy = args.model.open(&engine)?;
-    std::fs::create_dir_all(&args.out).map_err(|source| Failure::Io { path: args.out.clone(), source })?;
+    let mut sets = PairSets::open(&args.pairs)?;
     let order = if args.no_shuffle { Order::Sequential } else { Order::Shuffled { seed: args.seed } };
-    let batches = Batches::new(sets.len(), args.batch_size, order).ok_or_else(|| Failure::Argument {
+    let batches = Batches::new(sets.count(), args.batch_size, order).ok_or_else(|| Failure::Argument {
         argument: "--pairs",
         reason: format!("{} holds no pair to train on", args.pairs.display()),
     })?;
-    let job = TrainJob {
-        iteration: 1,
-        objective: &Default::default(),
-        steps: args.steps,
-        batches,
-        micro_batch: args.micro_batch,
-        metrics: args.out.join("metrics.jsonl"),
-        state: args.out.join("state"),
-        save_state_every: 0,
-    };
-    let steps = sami_driver::train(&mut policy, &sets, &job, &mut context.progress())?;
-    policy.save(&args.out)?;
+    if args.warmup_steps > args.steps {
+        let reason = format!("{}, but there are {} steps", args.warmup_steps, args.steps);
+        return Err(Failure::Argument { argument: "--warmup-steps", reason });
+    }
+    let settings = settings(args)?;
+    // Refused before the directory is made.
+    let engine = args.engine();
+    TorchProvider::new(&args.model.model, engine.clone())?;
+    let mut dir = TrainDir::open(&args.out, settings)?;
+    if !dir.is_finished() {
+        plan_memory(&args.model.model, &engine, Work::Train, None)?.check(&engine)?;
+        let mut policy = args.model.open(&engine)?;
+        if args.beta > 0.0 {
+            policy = policy.with_reference(&args.model.model)?;
+        }
+        let job = TrainJob {
+            iteration: 1,
+            objective: &Default::default(),
+            schedule: LrSchedule { shape: args.schedule, warmup_steps: args.warmup_steps },
+            beta: args.beta,
+            steps: args.steps,
+            batches,
+            micro_batch: args.micro_batch,
+            metrics: dir.metrics(),
+            state: dir.state(),
+            save_state_every: args.save_state_every,
+        };
+        sami_driver::train(&mut policy, &mut sets, &job, &mut context.progress())?;
+        policy.save(&args.out)?;
+        dir.finish()?;
+    }
+    let steps = dir.steps()?;
     let text = format!("trained {} steps; checkpoint {}", steps.len(), args.out.display());
     context.result(&json!({"checkpoint": args.out, "steps": steps}), &text)
 }

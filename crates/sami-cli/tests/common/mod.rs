@@ -111,7 +111,10 @@ pub fn snapshot(root: &Path) -> BTreeMap<String, Vec<u8>> {
             if name.ends_with("metrics.jsonl") {
                 let mut lines: Vec<Value> =
                     text(&bytes).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-                lines.iter_mut().for_each(|line| line["seconds"] = Value::Null);
+                for line in &mut lines {
+                    line["seconds"] = Value::Null;
+                    line["peak_memory"] = Value::Null;
+                }
                 bytes = serde_json::to_vec(&lines).unwrap();
             }
             if name != "lock" {

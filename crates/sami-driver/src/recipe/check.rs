@@ -1,11 +1,12 @@
 //! From a recipe to one that can run.
 
+use std::fmt;
+
 use sami_core::Objective;
 use sami_policy::{SamplingParams, SamplingParamsBuilder, SamplingParamsError};
 use thiserror::Error;
 
-use super::{OptimizerName, Recipe, Updates};
-use crate::recipe::Dtype;
+use super::{Device, Dtype, OptimizerName, Recipe, TaskName, Updates};
 
 /// What is impossible about a field's value.
 #[derive(Debug, Error, PartialEq)]
@@ -33,6 +34,25 @@ pub enum Problem {
     /// Outside [0, 1).
     #[error("is {0}; it must lie in [0, 1)")]
     NotARate(f64),
+    /// A factor below 1.
+    #[error("is {0}; it must be at least 1, or 0 to leave it out")]
+    NotAFactor(f64),
+    /// A count that exceeds what there is.
+    #[error("is {got}, but there are {most} {of}")]
+    TooLarge {
+        /// The value.
+        got: usize,
+        /// The largest possible one.
+        most: usize,
+        /// What is counted.
+        of: &'static str,
+    },
+    /// Two fields that exclude each other.
+    #[error("contradicts {with}")]
+    Contradicts {
+        /// The other field, and what to do.
+        with: &'static str,
+    },
     /// Meant for the other optimizer.
     #[error("belongs to {owner}, but the optimizer is {optimizer}; remove it")]
     OtherOptimizer {
@@ -57,13 +77,27 @@ pub enum Problem {
 
 /// A field with an impossible value.
 #[derive(Debug, Error, PartialEq)]
-#[error("{field} {problem}")]
 pub struct RecipeProblem {
     /// The field as `section.name`.
     pub field: &'static str,
     /// What is wrong with it.
     #[source]
     pub problem: Problem,
+}
+
+impl fmt::Display for RecipeProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, problem } = self;
+        let (section, name) = field.rsplit_once('.').unwrap_or(("", field));
+        match problem {
+            // Sampling parameters name themselves.
+            Problem::Sampling(error) if error.to_string().starts_with(&format!("{name} is ")) => {
+                write!(f, "{section}.{error}")
+            }
+            Problem::Sampling(error) => write!(f, "{field}: {error}"),
+            problem => write!(f, "{field} {problem}"),
+        }
+    }
 }
 
 /// A recipe in which every value is possible. Read it like a [`Recipe`]; it cannot be changed.
@@ -84,9 +118,22 @@ impl Recipe {
             let hint = "name the directory of the base model in Hugging Face layout";
             return Err(problem("model.base", Problem::Missing { hint }));
         }
+        if self.model.gpus > 1 && self.model.device == Device::Cpu {
+            let with = "model.device = \"cpu\"; name a GPU, for example \"cuda:0\"";
+            return Err(problem("model.gpus", Problem::Contradicts { with }));
+        }
         if self.data.files.is_empty() {
             let hint = "list at least one file of queries";
             return Err(problem("data.files", Problem::Missing { hint }));
+        }
+        let no_file = |files: &[std::path::PathBuf]| files.iter().any(|file| file.as_os_str().is_empty());
+        if no_file(&self.data.files) {
+            let hint = "one of its names is empty; name a file of queries";
+            return Err(problem("data.files", Problem::Missing { hint }));
+        }
+        if self.task.file.is_some() && self.task.name != TaskName::default() {
+            let with = "task.file, which brings a task of its own";
+            return Err(problem("task.name", Problem::Contradicts { with }));
         }
         let counts = [
             ("constitutions.n_constitutions", self.constitutions.n_constitutions, 2),
@@ -95,6 +142,10 @@ impl Recipe {
             ("training.batch_size", self.training.batch_size, 1),
             ("training.batches", self.training.batches, 1),
             ("training.micro_batch", self.training.micro_batch.unwrap_or(1), 1),
+            ("model.token_budget", self.model.token_budget.unwrap_or(1), 1),
+            ("model.generation_batch", self.model.generation_batch.unwrap_or(1), 1),
+            ("model.gpus", self.model.gpus, 1),
+            ("guards.queries", self.guards.queries, 1),
         ];
         for (field, got, least) in counts {
             if got < least {
@@ -102,6 +153,8 @@ impl Recipe {
             }
         }
         self.check_optimizer()?;
+        self.check_schedule()?;
+        self.check_guards()?;
         let sampling = self.sampling_params()?;
         let objective =
             self.objective.check().map_err(|source| problem("objective", Problem::Objective(source)))?;
@@ -145,6 +198,59 @@ impl Recipe {
             }
             _ => Ok(()),
         }
+    }
+
+    fn check_schedule(&self) -> Result<(), RecipeProblem> {
+        let training = &self.training;
+        if !(training.beta.is_finite() && training.beta >= 0.0) {
+            return Err(problem("training.beta", Problem::Negative(training.beta)));
+        }
+        let shortest = training.steps(1).min(training.steps(training.iterations));
+        if training.warmup_steps > shortest {
+            let (got, most) = (training.warmup_steps, shortest);
+            return Err(problem(
+                "training.warmup_steps",
+                Problem::TooLarge { got, most, of: "optimizer steps of an iteration" },
+            ));
+        }
+        if training.updates == Updates::Bf16Pure && training.save_dtype == Dtype::F32 {
+            let with = "training.updates = \"bf16-pure\", which has no more than bf16 to save; write save_dtype = \"bf16\"";
+            return Err(problem("training.save_dtype", Problem::Contradicts { with }));
+        }
+        if let Some(lora) = &training.lora {
+            if lora.rank == 0 {
+                return Err(problem("training.lora.rank", Problem::TooSmall { got: 0, least: 1 }));
+            }
+            if !(lora.alpha.is_finite() && lora.alpha > 0.0) {
+                return Err(problem("training.lora.alpha", Problem::NotPositive(lora.alpha)));
+            }
+            if lora.targets.is_empty() {
+                let hint =
+                    "name at least one of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj";
+                return Err(problem("training.lora.targets", Problem::Missing { hint }));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_guards(&self) -> Result<(), RecipeProblem> {
+        let guards = &self.guards;
+        for (field, value) in [
+            ("guards.kl", guards.kl),
+            ("guards.surprise", guards.surprise),
+            ("guards.repetition", guards.repetition),
+            ("guards.entropy", guards.entropy),
+            ("guards.length", guards.length),
+            ("guards.leak", guards.leak),
+        ] {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(problem(field, Problem::Negative(value)));
+            }
+        }
+        if guards.length > 0.0 && guards.length < 1.0 {
+            return Err(problem("guards.length", Problem::NotAFactor(guards.length)));
+        }
+        Ok(())
     }
 
     fn sampling_params(&self) -> Result<SamplingParams, RecipeProblem> {

@@ -2,26 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use sami_data::FileReport;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use toml::de::{DeTable, DeValue};
 
-use super::{Recipe, RecipeProblem, ValidRecipe};
-
-/// Where a run came from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Provenance {
-    /// Version of this crate.
-    pub sami: String,
-    /// Operating system and processor.
-    pub machine: String,
-    /// Threads that the system offers.
-    pub threads: usize,
-    /// What was read from each data file, with its hash.
-    pub data: Vec<FileReport>,
-}
+use super::names::with_suggestion;
+use super::{GuardAction, GuardSection, Override, Recipe, RecipeProblem, ValidRecipe};
 
 /// Why a recipe cannot be used.
 #[derive(Debug, Error)]
@@ -55,6 +40,23 @@ pub enum RecipeError {
         #[source]
         problem: RecipeProblem,
     },
+    /// An override that names no field, or has a value of another type.
+    #[error("--set {given}: {message}")]
+    Override {
+        /// As it was given.
+        given: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// An override with an impossible value.
+    #[error("--set {given}: {problem}")]
+    OverrideValue {
+        /// As it was given.
+        given: String,
+        /// The field and what is wrong with it.
+        #[source]
+        problem: RecipeProblem,
+    },
 }
 
 /// Reads and checks a recipe. Relative paths in it start at its own directory, and are absolute afterwards.
@@ -63,17 +65,46 @@ pub enum RecipeError {
 ///
 /// An unreadable file, invalid TOML, an unknown key or an impossible value, with the line.
 pub fn load(path: &Path) -> Result<ValidRecipe, RecipeError> {
+    load_with(path, &[])
+}
+
+/// Reads a recipe, puts `overrides` in place of its values, one after the other, and checks it. Relative paths in overrides
+/// start at the current directory.
+///
+/// # Errors
+///
+/// As [`load`]; what an override made impossible is reported with it.
+pub fn load_with(path: &Path, overrides: &[Override]) -> Result<ValidRecipe, RecipeError> {
     let at = |source| RecipeError::Read { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(at)?;
     let absolute = std::path::absolute(path).map_err(at)?;
     let dir = absolute.parent().unwrap_or(Path::new("/"));
     let mut recipe = read(path, &text)?;
+    if !overrides.is_empty() {
+        let here = std::env::current_dir().map_err(at)?;
+        let mut table = text.parse::<toml::Table>().map_err(|error| syntax(path, &text, &error))?;
+        for one in overrides {
+            one.with_paths_from(&here).apply(&mut table)?;
+        }
+        // Each value was read alone before, and so was the file.
+        recipe = toml::Value::Table(table)
+            .try_into()
+            .map_err(|error: toml::de::Error| syntax(path, &text, &error))?;
+    }
     let optional = [recipe.constitutions.principles.as_mut(), recipe.task.file.as_mut()];
     let paths = recipe.data.files.iter_mut().chain(optional.into_iter().flatten());
     for field in paths.chain([&mut recipe.model.base]).filter(|field| !field.as_os_str().is_empty()) {
         *field = dir.join(&field);
     }
-    checked(recipe, path, &text)
+    checked(recipe, path, &text).map_err(|error| match error {
+        RecipeError::Value { path, line, problem } => {
+            match overrides.iter().rev().find(|one| one.field() == problem.field) {
+                Some(one) => RecipeError::OverrideValue { given: one.given().to_owned(), problem },
+                None => RecipeError::Value { path, line, problem },
+            }
+        }
+        other => other,
+    })
 }
 
 /// Checks a recipe's text; `path` names it in messages, and the paths in it stay as they are.
@@ -86,11 +117,15 @@ pub fn parse(path: &Path, text: &str) -> Result<ValidRecipe, RecipeError> {
 }
 
 fn read(path: &Path, text: &str) -> Result<Recipe, RecipeError> {
-    toml::from_str(text).map_err(|error| RecipeError::Syntax {
+    toml::from_str(text).map_err(|error| syntax(path, text, &error))
+}
+
+fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> RecipeError {
+    RecipeError::Syntax {
         path: path.to_owned(),
         line: error.span().map_or(1, |span| line_of(text, span.start)),
-        message: error.message().to_owned(),
-    })
+        message: with_suggestion(error.message()),
+    }
 }
 
 fn checked(recipe: Recipe, path: &Path, text: &str) -> Result<ValidRecipe, RecipeError> {
@@ -119,10 +154,25 @@ fn line_of_field(text: &str, field: &str) -> usize {
     line
 }
 
-/// The fields, as `section.name`, in which two recipes differ; where they came from is left out.
+/// Why a recipe cannot be written.
+pub type RenderError = toml::ser::Error;
+
+/// The whole recipe as TOML, defaults included.
+///
+/// # Errors
+///
+/// Values that TOML cannot hold, which a checked recipe has none of.
+pub fn render(recipe: &Recipe) -> Result<String, RenderError> {
+    toml::to_string(recipe)
+}
+
+/// The fields, as `section.name`, in which two recipes differ; where they came from, and what happens on collapse, is left
+/// out.
 pub fn differing_fields(a: &Recipe, b: &Recipe) -> Vec<String> {
     fn table(recipe: &Recipe) -> toml::Table {
-        let recipe = Recipe { provenance: None, ..recipe.clone() };
+        // Whether collapse stops a run may be decided anew for a run that it has stopped.
+        let guards = GuardSection { action: GuardAction::default(), ..recipe.guards.clone() };
+        let recipe = Recipe { provenance: None, guards, ..recipe.clone() };
         toml::Table::try_from(&recipe).unwrap_or_default()
     }
     fn walk(a: &toml::Table, b: &toml::Table, prefix: &str, out: &mut Vec<String>) {

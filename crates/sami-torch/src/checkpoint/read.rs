@@ -27,6 +27,30 @@ pub(crate) struct Layout {
     pub(crate) indexed: bool,
 }
 
+impl Layout {
+    /// The same tensors, in their order, in files of at most `max_bytes` each (a larger tensor has a file of its own).
+    pub(crate) fn resharded(&self, max_bytes: usize, bytes: impl Fn(&str) -> usize) -> Self {
+        let mut files: Vec<(usize, Vec<String>)> = Vec::new();
+        for name in self.shards.values().flatten() {
+            let size = bytes(name);
+            match files.last_mut().filter(|(used, _)| used + size <= max_bytes) {
+                Some((used, names)) => {
+                    *used += size;
+                    names.push(name.clone());
+                }
+                None => files.push((size, vec![name.clone()])),
+            }
+        }
+        let (count, indexed) = (files.len(), files.len() > 1);
+        let file_name = |number: usize| match indexed {
+            true => format!("model-{number:05}-of-{count:05}.safetensors"),
+            false => SINGLE.to_owned(),
+        };
+        let shards = (1..).zip(files).map(|(number, (_, names))| (file_name(number), names)).collect();
+        Self { shards, indexed }
+    }
+}
+
 /// An opened checkpoint whose tensors are known to fit its configuration.
 pub(crate) struct CheckpointReader {
     shards: BTreeMap<String, Shard>,

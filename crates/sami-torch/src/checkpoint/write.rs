@@ -46,6 +46,11 @@ impl CheckpointWriter {
         &self.source
     }
 
+    /// Divides the weights anew, into files of at most so many bytes.
+    pub(crate) fn reshard(&mut self, max_bytes: usize, bytes: impl Fn(&str) -> usize) {
+        self.layout = self.layout.resharded(max_bytes, bytes);
+    }
+
     /// Writes every tensor that `tensor` yields by name, in `dtype`. A new directory appears whole or not at all; in one that
     /// is there already, `config.json` is removed first and comes back last, so a directory that has it is whole.
     pub(crate) fn write(
