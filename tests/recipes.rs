@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sami::driver::recipe::{Recipe, load};
+use sami::driver::recipe::{OptimizerName, Recipe, load};
 
 fn shipped(below: &str) -> Vec<PathBuf> {
     let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes").join(below)];
@@ -12,7 +12,10 @@ fn shipped(below: &str) -> Vec<PathBuf> {
         for entry in std::fs::read_dir(&dir).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                dirs.push(path);
+                // Principles and tasks are TOML files too, but no recipes.
+                dirs.extend(
+                    Some(path).filter(|path| !path.ends_with("principles") && !path.ends_with("tasks")),
+                );
             } else if path.extension().is_some_and(|extension| extension == "toml") {
                 found.push(path);
             }
@@ -24,7 +27,7 @@ fn shipped(below: &str) -> Vec<PathBuf> {
 #[test]
 fn every_recipe_is_valid_and_has_a_name() {
     let recipes = shipped("");
-    assert!(recipes.len() >= 2, "only {} recipes found", recipes.len());
+    assert!(recipes.len() >= 7, "only {} recipes found", recipes.len());
     for path in recipes {
         let recipe = load(&path).unwrap_or_else(|error| panic!("{error}"));
         assert!(!recipe.name.is_empty(), "{} has no name", path.display());
@@ -42,6 +45,50 @@ fn every_value_of_the_paper_names_its_source() {
         for (number, line) in values {
             assert!(line.contains('#'), "{}, line {}: no source", path.display(), number + 1);
         }
+    }
+}
+
+#[test]
+fn every_file_that_a_recipe_ships_with_is_there() {
+    for path in shipped("paper") {
+        let recipe = load(&path).unwrap();
+        if let Some(principles) = &recipe.constitutions.principles {
+            let set =
+                sami::constitution::PrincipleSet::load(principles).unwrap_or_else(|error| panic!("{error}"));
+            assert!(set.principles().len() >= 2);
+        }
+    }
+}
+
+#[test]
+fn the_paper_index_names_every_recipe_of_the_paper() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let index = std::fs::read_to_string(root.join("docs/paper_index.md")).unwrap();
+    for path in shipped("paper") {
+        let name = path.strip_prefix(root).unwrap().display().to_string();
+        assert!(index.contains(&name), "docs/paper_index.md does not name {name}");
+    }
+}
+
+/// Table 1: mixtral-8x7b differs from mistral-7b in optimizer and recomputation (and in the GPUs that it needs) alone.
+#[test]
+fn mixtral_differs_from_mistral_as_table_1_says() {
+    for writer in ["weak", "strong"] {
+        let read = |model: &str| {
+            let name = format!("tldr-{model}-{writer}-writer.toml");
+            let path = shipped("paper").into_iter().find(|path| path.ends_with(&name)).unwrap();
+            Recipe::clone(&load(&path).unwrap())
+        };
+        let (mistral, mut mixtral) = (read("mistral-7b"), read("mixtral-8x7b"));
+        assert_eq!(mixtral.training.optimizer, OptimizerName::RmsProp);
+        assert!(mixtral.training.recompute);
+        mixtral.name.clone_from(&mistral.name);
+        mixtral.model.base.clone_from(&mistral.model.base);
+        mixtral.model.gpus = mistral.model.gpus;
+        mixtral.training.optimizer = OptimizerName::AdamW;
+        mixtral.training.alpha = None;
+        mixtral.training.weight_decay = mistral.training.weight_decay;
+        assert_eq!(mixtral, mistral);
     }
 }
 
