@@ -1,0 +1,21 @@
+//! What the fuzz targets share.
+
+mod entries;
+
+use std::cell::OnceCell;
+
+pub use entries::ENTRIES;
+
+/// Gives a fuzzer's bytes to the entry of this name.
+pub fn run(name: &str, bytes: &[u8]) {
+    thread_local! {
+        static DIR: OnceCell<tempfile::TempDir> = const { OnceCell::new() };
+    }
+    let (_, entry) = ENTRIES.iter().find(|(entry, _)| *entry == name).expect("an entry of this name");
+    DIR.with(|dir| {
+        let make = || {
+            tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary directory")
+        };
+        entry(dir.get_or_init(make).path(), bytes);
+    });
+}
