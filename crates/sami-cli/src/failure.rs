@@ -19,6 +19,10 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Constitution(#[from] sami_constitution::Error),
     #[error(transparent)]
+    Remote(#[from] sami_remote::RemoteError),
+    #[error("{0}")]
+    NoPrinciples(String),
+    #[error(transparent)]
     Sampling(#[from] sami_policy::SamplingParamsError),
     #[error("the recipe cannot be written as TOML: {0}")]
     Recipe(#[source] sami_driver::recipe::RenderError),
@@ -67,7 +71,8 @@ impl Failure {
             Self::Data(_) | Self::Constitution(_) | Self::Sampling(_) => true,
             Self::Line { .. } | Self::Argument { .. } | Self::SeveralGpus { .. } => true,
             Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
-            Self::Result(_) | Self::Recipe(_) | Self::Interrupted => false,
+            Self::Remote(error) => server_blames_input(error),
+            Self::NoPrinciples(_) | Self::Recipe(_) | Self::Result(_) | Self::Interrupted => false,
         };
         ExitCode::from(if input { 2 } else { 1 })
     }
@@ -92,4 +97,19 @@ fn engine_blames_input(error: &sami_torch::Error) -> bool {
         Engine::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
         _ => true,
     }
+}
+
+/// Settings that cannot be are the input's fault; a server that refuses or is away is not.
+fn server_blames_input(error: &sami_remote::RemoteError) -> bool {
+    use sami_remote::RemoteError as Remote;
+    !matches!(
+        error,
+        Remote::Transport { .. }
+            | Remote::Status { .. }
+            | Remote::Wait { .. }
+            | Remote::Answer { .. }
+            | Remote::RequestCap { .. }
+            | Remote::SpendCap { .. }
+            | Remote::Cache { .. }
+    )
 }

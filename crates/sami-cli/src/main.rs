@@ -6,6 +6,7 @@ mod context;
 mod failure;
 mod output;
 mod progress;
+mod server;
 mod wiring;
 
 use std::process::ExitCode;

@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::constitution::{Article, Constitution, ConstitutionProblem, Stance};
 use crate::error::{Error, Location};
+use crate::principle::{PrincipleProblem, PrincipleSet};
+use crate::source::SourceProblem;
+use crate::space::ConstitutionSpace;
+
+/// Principles in files of contrasts, at most: 10 make 1,023 files.
+const MAX_FILES: usize = 10;
 
 /// A pair of constitutions as the paper's authors store it: JSON with `positive` and `negative`, each a numbered text, and
 /// `identifiers`, which name each point's principle and side (`pos concise`, `neg concise`).
@@ -62,6 +68,45 @@ impl ContrastFile {
             positive: read("positive", &raw.positive, &raw.identifiers.positive)?,
             negative: read("negative", &raw.negative, &raw.identifiers.negative)?,
         })
+    }
+
+    /// Reads every `*.json` in a directory, in the order of their numbers (`2.json` before `10.json`), others by name after them.
+    ///
+    /// # Errors
+    ///
+    /// As [`ContrastFile::load`]; [`Error::Source`] for a directory without such a file.
+    pub fn load_dir(dir: &Path) -> Result<Vec<Self>, Error> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(dir).map_err(Error::io(dir))? {
+            let path = entry.map_err(Error::io(dir))?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+                files.push((number.is_none(), number, path));
+            }
+        }
+        if files.is_empty() {
+            let (at, problem) = (Location::new(Some(dir), None), SourceProblem::NoContrast);
+            return Err(Error::Source { at, problem });
+        }
+        files.sort_unstable();
+        files.iter().map(|(_, _, path)| Self::load(path)).collect()
+    }
+
+    /// The contrasts that the paper's directories hold: the constitution of every principle's own side against each other
+    /// combination, in the first wordings and the order of the set. 2^P − 1 of them for P principles.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Principles`] for more than 10 principles.
+    pub fn against_all_principles(set: &PrincipleSet) -> Result<Vec<Self>, Error> {
+        let count = set.principles().len();
+        if count > MAX_FILES {
+            let problem = PrincipleProblem::TooManyForFiles(count);
+            return Err(Error::Principles { at: Location::default(), problem });
+        }
+        let mut all = ConstitutionSpace::new(set.clone()).all().collect::<Vec<_>>().into_iter();
+        let Some(positive) = all.next() else { return Ok(Vec::new()) };
+        Ok(all.map(|negative| Self { positive: positive.clone(), negative }).collect())
     }
 
     /// The file's text, which [`ContrastFile::from_json`] reads back.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::constitution::ConstitutionProblem;
+use crate::hold_out::HoldOutProblem;
 use crate::principle::PrincipleProblem;
+use crate::source::SourceProblem;
 use crate::task::{PromptKind, TaskProblem};
 use crate::writer::WriterProblem;
 
@@ -100,6 +102,22 @@ pub enum Error {
         at: Location,
         /// What is wrong with it.
         problem: WriterProblem,
+    },
+    /// Principles or wordings that cannot be held out.
+    #[error("{at}{problem}")]
+    HoldOut {
+        /// Where.
+        at: Location,
+        /// Why not.
+        problem: HoldOutProblem,
+    },
+    /// Chosen contrasts, or constitutions of queries, that are none.
+    #[error("{at}{problem}")]
+    Source {
+        /// Where.
+        at: Location,
+        /// What is wrong with them.
+        problem: SourceProblem,
     },
     /// More distinct constitutions were asked for than there are.
     #[error(

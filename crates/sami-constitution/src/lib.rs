@@ -28,8 +28,10 @@
 mod constitution;
 mod contrast_file;
 mod error;
+mod hold_out;
 mod principle;
 mod rules;
+mod source;
 mod space;
 mod task;
 mod writer;
@@ -37,10 +39,12 @@ mod writer;
 pub use constitution::{Article, Constitution, ConstitutionProblem, Stance};
 pub use contrast_file::ContrastFile;
 pub use error::{Error, Location};
+pub use hold_out::{HeldOut, HoldOut, HoldOutProblem};
 pub use principle::{Principle, PrincipleProblem, PrincipleSet};
 pub use rules::{ResponseRules, Trim};
+pub use source::{ChosenContrasts, ConstitutionSource, QueryConstitutions, SourceProblem};
 pub use space::{ConstitutionSpace, Contrasts, MAX_PRINCIPLES};
-pub use task::{PromptKind, Task, TaskProblem};
+pub use task::{PromptKind, Task, TaskProblem, TaskWriter};
 pub use writer::{
     AnswerNote, Missing, PrincipleWriter, SeedTemplate, Speaker, Turn, Turns, WriteError, WriterBuilder,
     WriterProblem, Written,

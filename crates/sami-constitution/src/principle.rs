@@ -43,6 +43,11 @@ pub enum PrincipleProblem {
     /// Their combinations would not fit a 64-bit number.
     #[error("{0} principles are too many; use at most {MAX_PRINCIPLES}")]
     TooMany(usize),
+    /// Their contrasts would not fit a directory.
+    #[error(
+        "{0} principles make too many contrasts for files of their own; use at most 10, or the principles themselves"
+    )]
+    TooManyForFiles(usize),
     /// Names make up ids.
     #[error(
         "principle name {0:?} cannot be used; use letters, digits, \"-\", \"_\" and spaces, and do not begin with \"not-\""

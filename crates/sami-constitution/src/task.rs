@@ -11,6 +11,7 @@ use toml::Spanned;
 
 use crate::error::{Error, Location};
 use crate::rules::ResponseRules;
+use crate::writer::WriterBuilder;
 
 /// The prompts that a task may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,8 +127,19 @@ pub struct Task {
     name: String,
     environment: Environment<'static>,
     rules: ResponseRules,
+    writer: Option<TaskWriter>,
     /// Where the templates' first lines are, for messages.
     origins: [Option<Location>; 4],
+}
+
+/// What a principle writer is asked for a task, unless somebody asks for other principles.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskWriter {
+    /// What the model is asked to do, after "asked to": `summarize Reddit posts`.
+    pub task: String,
+    /// Names of principles.
+    pub principles: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -135,6 +147,8 @@ pub struct Task {
 struct TaskFile {
     name: String,
     prompts: PromptTable,
+    #[serde(default)]
+    writer: Option<Spanned<TaskWriter>>,
     #[serde(default)]
     responses: Option<Spanned<ResponseRules>>,
 }
@@ -196,6 +210,22 @@ impl Task {
                 rules.into_inner()
             }
         };
+        let writer = file.writer.map(|table| {
+            let line = Location::line_of(text, table.span().start);
+            let table = table.into_inner();
+            let asked = WriterBuilder {
+                task: table.task.clone(),
+                principles: table.principles.clone(),
+                ..WriterBuilder::default()
+            };
+            asked.check().map(|_| table).map_err(|error| match error {
+                Error::Writer { problem, .. } => {
+                    Error::Writer { at: Location::new(path, Some(line)), problem }
+                }
+                other => other,
+            })
+        });
+        let writer = writer.transpose()?;
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
@@ -209,7 +239,7 @@ impl Task {
             add(&mut environment, kind, template.into_inner())
                 .map_err(|(line, problem)| fail(first + line - 1, problem))?;
         }
-        Ok(Self { name: file.name, environment, rules, origins })
+        Ok(Self { name: file.name, environment, rules, writer, origins })
     }
 
     /// Its name.
@@ -220,6 +250,11 @@ impl Task {
     /// What is asked of its responses.
     pub fn rules(&self) -> &ResponseRules {
         &self.rules
+    }
+
+    /// What a principle writer is asked for it, where its file says so.
+    pub fn writer(&self) -> Option<&TaskWriter> {
+        self.writer.as_ref()
     }
 
     /// Strings that end a response, to sample with.

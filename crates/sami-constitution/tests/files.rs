@@ -156,6 +156,15 @@ fn the_papers_own_files_are_read() {
         for file in &files {
             assert_eq!(&ContrastFile::from_json(&file.to_json().unwrap()).unwrap(), file);
         }
+        assert_eq!(ContrastFile::load_dir(&dir).unwrap(), files);
+        // What is written says what the authors' file says, white space at the end of a line aside.
+        for (number, file) in files.iter().enumerate() {
+            let theirs =
+                std::fs::read_to_string(dir.join(format!("{number}.json"))).unwrap().replace(" \\n", "\\n");
+            let [theirs, ours] = [theirs, file.to_json().unwrap()]
+                .map(|text| serde_json::from_str::<serde_json::Value>(&text).unwrap());
+            assert_eq!(ours, theirs);
+        }
         let set = PrincipleSet::from_contrasts(&files).unwrap();
         assert_eq!(set.principles().len(), 2);
     }

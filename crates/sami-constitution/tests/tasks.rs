@@ -64,6 +64,27 @@ fn judges_and_instruct_models_get_their_prompts() {
     }
 }
 
+#[test]
+fn tasks_say_what_a_principle_writer_is_asked() {
+    let dialogue = Task::dialogue().writer().unwrap().clone();
+    assert_eq!(dialogue.principles, ["helpful", "harmless"]);
+    let tldr = Task::tldr().writer().unwrap().clone();
+    assert_eq!((tldr.task.as_str(), tldr.principles.len()), ("summarize posts from Reddit", 2));
+    assert_eq!(Task::from_toml(OWN).unwrap().writer(), None);
+    let own = |table: &str| Task::from_toml(&format!("{OWN}[writer]\n{table}"));
+    let asked = own("task = \"rhyme\"\nprinciples = [\"sad\"]").unwrap();
+    assert_eq!(asked.writer().unwrap().task, "rhyme");
+    let refused = |table: &str| own(table).unwrap_err().to_string();
+    assert_eq!(
+        refused("task = \"\"\nprinciples = [\"sad\"]"),
+        "line 8: the task is empty; say what the model is asked to do, for example \"summarize Reddit posts\""
+    );
+    assert_eq!(
+        refused("task = \"rhyme\"\nprinciples = []"),
+        "line 8: no principle is named; name at least one, for example helpful"
+    );
+}
+
 const OWN: &str = "name = \"own\"\n[prompts]\nsampling = \"\"\"\n{{ constitution }}\n{{ query }}\"\"\"\ntraining = '''{{ constitution }}\n{{ query }}'''\n";
 
 #[test]

@@ -85,6 +85,7 @@ fn answers_in_every_dress_say_the_same() {
         ("code block and rule", format!("```text\nPrinciples\n1. [helpful]: {h}\n2. [harmless]: {s}\n---\nAntitheses\n1. [not helpful]: {nh}\n2. [not harmless]: {ns}\n```")),
         ("echoed format first", format!("1. [helpful]: Responses should …\n2. [harmless]: Responses should …\n\nPrinciples\n1. [helpful]: {h}\n2. [harmless]: {s}\n\nAntitheses\n1. [not helpful]: {nh}\n2. [not harmless]: {ns}")),
         ("no names in the lists", format!("**Principles:**\n1. {h}\n2. {s}\n\n**Antitheses:**\n1. {nh}\n2. {ns}")),
+        ("a remark right below", format!("Principles\n1. [helpful]: {h}\n2. [harmless]: {s}\nThese are my principles, and I hope they help.\nAntitheses\n1. [not helpful]: {nh}\n2. [not harmless]: {ns}\nUse them well, and call again!")),
         ("names of its own", format!("Principles:\n1. Usefulness: {h}\n2. Safety: {s}\nAntitheses:\n1. Uselessness: {nh}\n2. Danger: {ns}")),
     ];
     for (dress, answer) in &answers {
@@ -132,6 +133,23 @@ fn ten_and_more_items_with_several_wordings_each() {
 }
 
 #[test]
+fn parts_of_a_sentence_are_joined_and_remarks_on_it_left_out() {
+    let answer = format!(
+        "Principles\n1. **Helpful**: Answers should:\n   - be clear,\n   - be complete.\n2. **Harmless**: {HARMLESS}\n   - This keeps people safe.\n\n   It matters a lot.\n\nAntitheses\n1. **Helpful**: {NOT_HELPFUL}\n2. **Not harmful**: {HARMLESS}\n3. **Harmful**: {NOT_HARMLESS}"
+    );
+    let written = write(&writer(1), &[&answer]).unwrap();
+    let [helpful, harmless] = &sides(&written)[..] else { panic!("{written:?}") };
+    assert_eq!(helpful[0], ["Answers should: be clear; be complete."]);
+    assert_eq!(harmless[0], [HARMLESS]);
+    // What is called "not harmful" under the antitheses repeats the principle.
+    assert_eq!(harmless[1], [NOT_HARMLESS]);
+    assert_eq!(
+        written.notes()[0].to_string(),
+        format!("left out, the antithesis of harmless repeats its definition: {HARMLESS}")
+    );
+}
+
+#[test]
 fn what_is_missing_is_asked_for_by_name_and_kept_from_the_first_answer() {
     let first = format!("1. [helpful]: {HELPFUL}\n2. [harmless]: {HARMLESS}\n");
     let second = format!(
@@ -173,6 +191,7 @@ fn nothing_is_invented() {
         "I'm sorry, but I can't help with writing antitheses.",
         "Principles: helpful, harmless\nAntitheses: not helpful, not harmless",
         "1. [helpful]: …\n2. [harmless]: ...\nAntitheses\n1. [not helpful]: Responses should …\n2. [not harmless]: <definition here>",
+        "1. [helpful]: what what what what\n2. [harmless]: so it is \u{fffd}\nAntitheses\n1. [not helpful]: no no no\n2. [not harmless]: a b",
         "1. [helpful]: Yes.\n2. [harmless]: Of course.\nAntitheses\n1. [not helpful]: No.\n2. [not harmless]: No way.",
     ] {
         assert!(refused(answer).contains("the definition of helpful"), "{answer}");

@@ -33,6 +33,9 @@ pub enum QueryFormat {
     Jsonl,
     /// The paper's file of TL;DR posts: one JSON object with `question`, read as a whole.
     Tldr,
+    /// A comparison of the TL;DR dataset, `{"info": {"id": "t3_…", "post": …}, "summaries": …}`. Its post is the query; a post
+    /// has several comparisons, of which the first is taken, by `id`.
+    TldrComparisons,
 }
 
 /// What to do with a line that gives no query.
@@ -184,7 +187,9 @@ impl QueryReader {
         };
         let label = label(&path, self.report.files.iter().map(|file| file.path.as_path()));
         let source = match self.format {
-            QueryFormat::HhRlhf | QueryFormat::Jsonl => Entries::Lines(Box::new(lines)),
+            QueryFormat::HhRlhf | QueryFormat::Jsonl | QueryFormat::TldrComparisons => {
+                Entries::Lines(Box::new(lines))
+            }
             QueryFormat::Tldr => {
                 let posts = tldr::parse(&path, &lines.read_whole()?)?;
                 let posts: Vec<_> = posts.into_iter().map(|one| (one.id, one.post)).collect();
@@ -244,6 +249,10 @@ impl QueryReader {
         }
         let id = id_of(label, number, id);
         if !self.ids.insert(digest(&id)) {
+            // One post, more than one pair of summaries.
+            if self.format == QueryFormat::TldrComparisons {
+                return Ok(None);
+            }
             return Err(BadLine::RepeatedId(id));
         }
         self.texts.insert(key);
@@ -308,6 +317,17 @@ struct HhRlhfLine {
 }
 
 #[derive(Deserialize)]
+struct ComparisonLine {
+    info: Option<ComparisonInfo>,
+}
+
+#[derive(Deserialize)]
+struct ComparisonInfo {
+    id: Option<String>,
+    post: Option<String>,
+}
+
+#[derive(Deserialize)]
 struct PlainLine {
     id: Option<PlainId>,
     query: Option<String>,
@@ -347,6 +367,12 @@ pub(crate) fn parse(format: QueryFormat, line: &str) -> Result<Parsed, BadLine> 
             let line: HhRlhfLine = BadLine::parse(line)?;
             let dialogue = line.chosen.ok_or(BadLine::NoField("chosen"))?;
             Ok((None, first_human_turn(&dialogue).ok_or(BadLine::NoHumanTurn)?.to_owned()))
+        }
+        QueryFormat::TldrComparisons => {
+            let line: ComparisonLine = BadLine::parse(line)?;
+            let info = line.info.ok_or(BadLine::NoField("info"))?;
+            let post = info.post.ok_or(BadLine::NoField("info.post"))?;
+            Ok((Some(info.id.ok_or(BadLine::NoField("info.id"))?), post.trim().to_owned()))
         }
         QueryFormat::Jsonl | QueryFormat::Tldr => {
             let line: PlainLine = BadLine::parse(line)?;

@@ -231,7 +231,7 @@ proptest! {
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300), zip: bool) {
         let files = Files::new();
         let path = files.write("data", if zip { gzip(&bytes) } else { bytes });
-        for format in [QueryFormat::HhRlhf, QueryFormat::Jsonl, QueryFormat::Tldr] {
+        for format in [QueryFormat::HhRlhf, QueryFormat::Jsonl, QueryFormat::Tldr, QueryFormat::TldrComparisons] {
             for on_bad_line in [OnBadLine::Stop, OnBadLine::Skip] {
                 let _ = read_queries(&[&path], format, on_bad_line);
             }
@@ -298,6 +298,41 @@ fn the_real_posts_are_read() {
     assert_eq!((ids[2], ids[10], ids[249]), ("2", "10", "249"));
     assert!(records.iter().all(|one| one.constitution.as_ref().is_some_and(|text| text.starts_with("1. "))));
     assert!(records[0].response.as_ref().unwrap().starts_with("The post is about a person"));
+}
+
+#[test]
+fn a_post_with_several_comparisons_is_taken_once() {
+    let files = Files::new();
+    let line = |id: &str, post: &str| {
+        let info = serde_json::json!({"id": id, "post": post, "title": "t", "subreddit": "r"});
+        serde_json::json!({"info": info, "summaries": [{"text": "a"}, {"text": "b"}], "choice": 1})
+            .to_string()
+    };
+    // By id, be the text the same or edited meanwhile; and by text, under another id.
+    let lines = [
+        line("t3_a", " one\n"),
+        line("t3_b", "two"),
+        line("t3_a", "one"),
+        line("t3_b", "two, edited"),
+        line("t3_c", "two"),
+    ];
+    let path = files.write("comparisons.jsonl", lines.join("\n"));
+    let read = read_queries(&[&path], QueryFormat::TldrComparisons, OnBadLine::Stop).unwrap();
+    let posts: Vec<_> = read.queries.iter().map(|one| (one.id.as_str(), one.text.as_str())).collect();
+    assert_eq!(posts, [("t3_a", "one"), ("t3_b", "two")]);
+    assert_eq!(read.report.duplicates(), 3);
+    let refused = |content: &str| {
+        let path = files.write("bad.jsonl", content);
+        let error =
+            read_queries(&[&path], QueryFormat::TldrComparisons, OnBadLine::Stop).unwrap_err().to_string();
+        error.strip_prefix(&format!("{}, ", path.display())).unwrap().to_owned()
+    };
+    assert_eq!(refused("{\"summaries\": []}"), "line 1: the line has no field info");
+    assert_eq!(
+        refused("{\"info\": {\"id\": \"x\", \"article\": \"news\"}}"),
+        "line 1: the line has no field info.post"
+    );
+    assert_eq!(refused("{\"info\": {\"post\": \"x\"}}"), "line 1: the line has no field info.id");
 }
 
 #[test]

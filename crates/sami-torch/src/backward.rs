@@ -92,7 +92,7 @@ impl Forward {
     /// Runs a group through the model. `routes` are those of an earlier pass over the same group, if there was one.
     pub(crate) fn run(model: &Model, group: &Group, keep: Keep, routes: Routes) -> Result<Self> {
         no_grad(|| {
-            let mut x = model.embed().f_index_select(0, &group.ids)?;
+            let mut x = model.embedded(&group.ids)?;
             let mut islands = Vec::new();
             let mut routes = routes.into_iter();
             for (index, layer) in model.layers.iter().enumerate() {
@@ -230,7 +230,7 @@ impl KlTerm {
         no_grad(|| {
             let tensor = |t: Tensor| -> Result<Tensor> { Ok(t.f_to_device(reference.device())?) };
             let places = tensor(Tensor::f_from_slice(places)?)?;
-            let mut x = reference.embed().f_index_select(0, &group.ids)?;
+            let mut x = reference.embedded(&group.ids)?;
             for (index, layer) in reference.layers.iter().enumerate() {
                 let segments_only = index + 1 == reference.layers.len();
                 x = layer.forward(&x, &group.geometry, segments_only, &mut None)?;

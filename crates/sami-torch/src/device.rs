@@ -45,6 +45,22 @@ impl fmt::Display for Environment {
     }
 }
 
+/// Whether this processor has instructions for products of bf16 numbers.
+pub(crate) fn computes_bf16_natively() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        std::arch::is_x86_feature_detected!("avx512bf16")
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        std::arch::is_aarch64_feature_detected!("bf16")
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        false
+    }
+}
+
 /// Looks at what there is. Loads the CUDA library if it is there, so call it before anything else or not at all.
 pub fn environment() -> Environment {
     let cuda = load_cuda();

@@ -23,6 +23,7 @@ pub(crate) struct HeadForward {
 /// Log-probabilities of `targets` [n] after hidden states `h` [n, hidden].
 pub(crate) fn forward(h: &Tensor, weight: &Tensor, targets: &Tensor, keep: bool) -> Result<HeadForward> {
     let (mut logps, mut sums, mut kept) = (Vec::new(), Vec::new(), None);
+    let weight = &weight.f_to_kind(h.kind())?;
     for (start, length) in chunks(h, weight)? {
         let logits = chunk_logits(h, weight, start, length)?;
         let logsumexp = logits.f_logsumexp([-1i64], true)?;
@@ -48,6 +49,7 @@ pub(crate) fn backward(
     let mut grad_h = Vec::new();
     let mut grad_weight: Option<Tensor> = None;
     let mut kept = forward.logits;
+    let weight = &weight.f_to_kind(h.kind())?;
     for (start, length) in chunks(h, weight)? {
         let logits = match kept.take() {
             Some(logits) => logits,
@@ -82,6 +84,8 @@ pub(crate) fn kl(
     coefficients: Option<&Tensor>,
 ) -> Result<HeadKl> {
     let (mut kls, mut grad_h, mut grad_weight) = (Vec::new(), Vec::new(), None);
+    let (weight, reference_weight) =
+        (&weight.f_to_kind(h.kind())?, &reference_weight.f_to_kind(reference_h.kind())?);
     for (start, length) in chunks(h, weight)? {
         let logps = |h: &Tensor, weight: &Tensor| -> Result<Tensor> {
             Ok(chunk_logits(h, weight, start, length)?.f_log_softmax(-1, Kind::Float)?)
@@ -118,7 +122,7 @@ fn add(sum: &mut Option<Tensor>, part: Tensor) -> Result<()> {
 
 /// f32 logits [n, vocab] of a few positions.
 pub(crate) fn logits(h: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    Ok(h.f_linear(weight, None::<&Tensor>)?.f_to_kind(Kind::Float)?)
+    Ok(h.f_linear(&weight.f_to_kind(h.kind())?, None::<&Tensor>)?.f_to_kind(Kind::Float)?)
 }
 
 fn chunk_logits(h: &Tensor, weight: &Tensor, start: i64, length: i64) -> Result<Tensor> {

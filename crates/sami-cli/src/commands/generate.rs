@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// Queries: HH-RLHF or plain JSONL, also gzipped. May be given several times.
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) data: Vec<PathBuf>,
-    /// What a line of --data is: hh-rlhf, jsonl or tldr.
+    /// What a line of --data is: hh-rlhf, jsonl, tldr or tldr-comparisons.
     #[arg(long, default_value = "hh-rlhf")]
     pub(crate) format: String,
     /// The pairs file; whole chunks that it holds already are kept.

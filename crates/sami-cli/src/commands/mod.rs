@@ -6,6 +6,7 @@ mod doctor;
 mod export;
 mod generate;
 mod inspect;
+mod principles;
 mod recipe;
 mod run;
 mod sample;
@@ -23,6 +24,7 @@ use crate::failure::Failure;
 pub(crate) enum Command {
     Run(run::Args),
     Recipe(recipe::Args),
+    Principles(Box<principles::Args>),
     Generate(generate::Args),
     Train(train::Args),
     Score(score::Args),
@@ -39,6 +41,7 @@ impl Command {
         match self {
             Self::Run(args) => run::run(args, context),
             Self::Recipe(args) => recipe::run(args, context),
+            Self::Principles(args) => principles::run(args, context),
             Self::Generate(args) => generate::run(args, context),
             Self::Train(args) => train::run(args, context),
             Self::Score(args) => score::run(args, context),

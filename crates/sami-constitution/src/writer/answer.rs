@@ -4,13 +4,14 @@
 //! their own way, and leave things out. The reader takes only text that the answer itself ascribes to a side of a
 //! principle; whatever it cannot ascribe is left out and told.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use crate::constitution::Stance;
 use crate::writer::label::{Meaning, Name, Subject, words};
 use crate::writer::line::{Labelled, Line, Marker, label_of};
 
-/// Words that an instruction has at least.
+/// Different words that an instruction has at least.
 const LEAST_WORDS: usize = 3;
 
 /// What the reader did with a piece of an answer that was not plain.
@@ -329,8 +330,10 @@ impl<'a> Reader<'a> {
     /// Text without a label.
     fn text(&mut self, line: &Line, text: &str, blank: bool) {
         let listed = matches!(line.marker, Marker::Number | Marker::Bullet);
-        if let (false, false, Some(open)) = (listed, blank, self.open) {
-            return self.go_on(open, text, " ");
+        if let (false, false, Some(open)) = (listed, blank, self.open)
+            && self.is_unfinished(open, line)
+        {
+            return self.go_on(open, text);
         }
         match self.topic {
             Some(mut topic) if topic.kind == TopicKind::Heading && (topic.awaiting || listed) => {
@@ -344,7 +347,7 @@ impl<'a> Reader<'a> {
                     && self.items.last().is_some_and(|item| item.text.ends_with([':', ';', ',']))
                 {
                     let part = text.trim_end_matches(['.', ';', ',']);
-                    self.go_on(open, &format!("{part};"), " ");
+                    self.go_on(open, &format!("{part};"));
                 }
             }
             _ if listed => self.loose(text),
@@ -352,17 +355,31 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A broken line goes on; a closing remark right below an item does not belong to it.
+    fn is_unfinished(&self, open: Open, line: &Line) -> bool {
+        let (text, below) = match open {
+            Open::Item { indent } => (self.items.last().map(|item| item.text.as_str()), line.indent > indent),
+            Open::Loose => (
+                self.runs.last().and_then(|run| run.entries.last()?.as_ref().err()).map(String::as_str),
+                false,
+            ),
+        };
+        below
+            || text
+                .is_some_and(|text| !text.trim_end_matches(['"', '\u{201d}', ')']).ends_with(['.', '!', '?']))
+    }
+
     fn is_below(&self, line: &Line) -> bool {
         matches!(self.open, Some(Open::Item { indent }) if line.indent > indent)
     }
 
-    fn go_on(&mut self, open: Open, text: &str, gap: &str) {
+    fn go_on(&mut self, open: Open, text: &str) {
         let last = match open {
             Open::Item { .. } => self.items.last_mut().map(|item| &mut item.text),
             Open::Loose => self.runs.last_mut().and_then(|run| run.entries.last_mut()?.as_mut().err()),
         };
         if let Some(last) = last {
-            last.push_str(gap);
+            last.push(' ');
             last.push_str(text);
         }
     }
@@ -470,9 +487,10 @@ fn clean(text: &str) -> String {
     bare.unwrap_or(&line).trim().to_owned()
 }
 
-/// More than a placeholder.
+/// More than a placeholder, a fragment, or the same word over and over.
 fn is_sentence(text: &str) -> bool {
     let cut = text.ends_with('\u{2026}') || text.ends_with("...");
     let placeholder = text.starts_with(['<', '[']) && text.trim_end_matches('.').ends_with(['>', ']']);
-    words(text).len() >= LEAST_WORDS && !cut && !placeholder
+    let distinct: HashSet<_> = words(text).into_iter().collect();
+    distinct.len() >= LEAST_WORDS && !cut && !placeholder && !text.contains('\u{fffd}')
 }

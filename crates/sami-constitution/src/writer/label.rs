@@ -164,7 +164,9 @@ impl Meaning {
             words.iter().enumerate().filter(|(at, _)| !inside(*at)).map(|(_, word)| word.as_str()).collect();
         let any = |list: &[&str]| others.iter().any(|word| list.contains(word));
         let (negative, positive) = (any(&NEGATIVE), any(&POSITIVE));
-        let denied = kept.iter().any(|(_, _, denied)| *denied) || (subject != Subject::None && any(&DENIALS));
+        // "Not harmful" is harmless: two denials are none.
+        let turned = kept.iter().any(|(_, _, denied)| *denied);
+        let denied = turned != (subject != Subject::None && any(&DENIALS));
         let stance = match (negative, positive) {
             // "The antithesis of the principle" names one side, "principles and antitheses" both.
             (true, true) if others.contains(&"of") => Some(Stance::Antithesis),
@@ -207,6 +209,9 @@ mod tests {
             ("Antithesis of helpful", One(0), Some(Antithesis)),
             ("Helpful (principle)", One(0), Some(Principle)),
             ("Harmful", One(1), Some(Antithesis)),
+            ("Not harmful", One(1), Option::None),
+            ("Anti-harmless", One(1), Some(Antithesis)),
+            ("Antithesis: not harmless", One(1), Some(Antithesis)),
             ("Very helpful", One(2), Option::None),
             ("Dishonesty", One(3), Some(Antithesis)),
             ("No jargon", One(4), Option::None),

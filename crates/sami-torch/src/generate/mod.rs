@@ -178,7 +178,7 @@ fn decode(model: &Model, active: &[Sequence], cache: &mut [LayerCache]) -> Resul
         bias: &bias(&ahead)?,
         window_bias: &window_bias,
     };
-    let mut x = model.embed().f_index_select(0, &ids)?;
+    let mut x = model.embedded(&ids)?;
     for (layer, cache) in model.layers.iter().zip(cache) {
         x = layer.decode(&x, &step, cache)?;
     }
@@ -189,7 +189,7 @@ fn decode(model: &Model, active: &[Sequence], cache: &mut [LayerCache]) -> Resul
 pub(crate) fn prompt_logits(model: &Model, ids: &[u32]) -> Result<Tensor> {
     no_grad(|| {
         let group = Group::new(model, &[&PackedRow::continuations(&[], &[ids])])?;
-        let mut x = model.embed().f_index_select(0, &group.ids)?;
+        let mut x = model.embedded(&group.ids)?;
         for layer in &model.layers {
             x = layer.forward(&x, &group.geometry, false, &mut None)?;
         }

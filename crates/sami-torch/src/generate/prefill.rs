@@ -92,7 +92,7 @@ fn extend(model: &Model, rows: &[Continued<'_>]) -> Result<Extended> {
         .collect();
     prefixes.sort_by_key(|(start, _)| *start);
     let ids = group.ids.f_narrow(0, geometry.prefix_tokens, geometry.segment_tokens)?;
-    let mut x = model.embed().f_index_select(0, &ids)?;
+    let mut x = model.embedded(&ids)?;
     let mut layers = Vec::with_capacity(model.layers.len());
     for (index, layer) in model.layers.iter().enumerate() {
         let before = match prefixes.as_slice() {

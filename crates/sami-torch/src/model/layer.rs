@@ -222,5 +222,5 @@ pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> 
     let wide = x.f_to_kind(Kind::Float)?;
     let mean = wide.f_square()?.f_mean_dim(-1, true, Kind::Float)?;
     let normed = wide.f_mul(&mean.f_add_scalar(eps)?.f_rsqrt()?)?.f_to_kind(x.kind())?;
-    Ok(normed.f_mul(weight)?)
+    Ok(normed.f_mul(&weight.f_to_kind(x.kind())?)?)
 }

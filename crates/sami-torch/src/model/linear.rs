@@ -26,11 +26,14 @@ struct Adapter {
 
 impl Linear {
     pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        let y = x.f_linear(&self.weight, self.bias.as_ref())?;
+        // Where arithmetic is wider than weights, they are widened for the moment of their use.
+        let kind = x.kind();
+        let bias = self.bias.as_ref().map(|bias| bias.f_to_kind(kind)).transpose()?;
+        let y = x.f_linear(&self.weight.f_to_kind(kind)?, bias.as_ref())?;
         match &self.adapter {
             Some(Adapter { down, up, scale }) => {
-                let low = x.f_linear(down, None::<&Tensor>)?.f_mul_scalar(*scale)?;
-                Ok(y.f_add(&low.f_linear(up, None::<&Tensor>)?)?)
+                let low = x.f_linear(&down.f_to_kind(kind)?, None::<&Tensor>)?.f_mul_scalar(*scale)?;
+                Ok(y.f_add(&low.f_linear(&up.f_to_kind(kind)?, None::<&Tensor>)?)?)
             }
             None => Ok(y),
         }

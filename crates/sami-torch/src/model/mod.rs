@@ -31,41 +31,49 @@ pub(crate) struct Parameter {
     pub(crate) trainable: bool,
 }
 
+/// Numbers of weights, and of activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kinds {
+    pub(crate) weights: Kind,
+    pub(crate) arithmetic: Kind,
+}
+
 /// The whole model. Layers hold handles on the storage of `parameters`.
 pub(crate) struct Model {
     pub(crate) config: ModelConfig,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) layers: Vec<Layer>,
     pub(crate) rope: Rope,
+    kinds: Kinds,
     embed: usize,
     norm: usize,
     head: usize,
 }
 
 impl Model {
-    /// Copies every tensor of the checkpoint onto `device`, as `kind`. Beside the model: what rounding f32 to bf16 took
+    /// Copies every tensor of the checkpoint onto `device`, in `kinds.weights`. Beside the model: what rounding f32 to bf16 took
     /// away, by parameter.
     pub(crate) fn load(
         config: ModelConfig,
         reader: &CheckpointReader,
         device: tch::Device,
-        kind: Kind,
+        kinds: Kinds,
     ) -> Result<(Self, Vec<Option<Tensor>>)> {
         let (mut parameters, mut remainders) = (Vec::new(), Vec::new());
         for (name, _) in config.tensors() {
             let tensor = reader.tensor(&name)?.f_to_device(device)?;
-            let (tensor, remainder) = match (tensor.kind(), kind) {
+            let (tensor, remainder) = match (tensor.kind(), kinds.weights) {
                 // Rounded as the optimizer rounds, so that the exact weight stays known.
                 (Kind::Float, Kind::BFloat16) => {
                     let (weight, remainder) = split(&tensor)?;
                     (weight, Some(remainder))
                 }
-                _ => (tensor.f_to_kind(kind)?, None),
+                _ => (tensor.f_to_kind(kinds.weights)?, None),
             };
             parameters.push(Parameter { name, tensor, trainable: true });
             remainders.push(remainder);
         }
-        Ok((Self::assemble(config, parameters, None, device, kind)?, remainders))
+        Ok((Self::assemble(config, parameters, None, device, kinds)?, remainders))
     }
 
     fn assemble(
@@ -73,7 +81,7 @@ impl Model {
         parameters: Vec<Parameter>,
         lora: Option<&LoraConfig>,
         device: tch::Device,
-        kind: Kind,
+        kinds: Kinds,
     ) -> Result<Self> {
         let index: HashMap<&str, usize> = parameters
             .iter()
@@ -88,19 +96,19 @@ impl Model {
         let mut parts = Parts::new(&parameters, &index, lora);
         let layers =
             (0..config.num_hidden_layers).map(|layer| Layer::new(&config, layer, &mut parts)).collect();
-        let rope = Rope::new(&config, device, kind)?;
-        Ok(Self { config, parameters, layers, rope, embed, norm, head })
+        let rope = Rope::new(&config, device, kinds.arithmetic)?;
+        Ok(Self { config, parameters, layers, rope, kinds, embed, norm, head })
     }
 
     /// The same weights with adapters, which alone are trained.
     pub(crate) fn with_adapters(self, lora: &LoraConfig, adapters: Vec<Parameter>) -> Result<Self> {
-        let (device, kind) = (self.device(), self.kind());
+        let (device, kinds) = (self.device(), self.kinds);
         let mut parameters = self.parameters;
         for parameter in &mut parameters {
             parameter.trainable = false;
         }
         parameters.extend(adapters);
-        Self::assemble(self.config, parameters, Some(lora), device, kind)
+        Self::assemble(self.config, parameters, Some(lora), device, kinds)
     }
 
     /// The same storage without the adapters: what they are measured against.
@@ -116,13 +124,13 @@ impl Model {
                 trainable: false,
             })
             .collect();
-        Self::assemble(self.config.clone(), parameters, None, self.device(), self.kind())
+        Self::assemble(self.config.clone(), parameters, None, self.device(), self.kinds)
     }
 
     /// The layers anew, after what is trained has changed.
     pub(crate) fn reassembled(self) -> Result<Self> {
-        let (device, kind) = (self.device(), self.kind());
-        Self::assemble(self.config, self.parameters, None, device, kind)
+        let (device, kinds) = (self.device(), self.kinds);
+        Self::assemble(self.config, self.parameters, None, device, kinds)
     }
 
     /// Index of a parameter by its name.
@@ -170,8 +178,19 @@ impl Model {
         self.embed().device()
     }
 
+    /// What it computes in.
     pub(crate) fn kind(&self) -> Kind {
-        self.embed().kind()
+        self.kinds.arithmetic
+    }
+
+    /// What it is kept and computed in.
+    pub(crate) fn kinds(&self) -> Kinds {
+        self.kinds
+    }
+
+    /// The residual stream before the first layer: `[tokens, hidden]`.
+    pub(crate) fn embedded(&self, ids: &Tensor) -> Result<Tensor> {
+        Ok(self.embed().f_index_select(0, ids)?.f_to_kind(self.kind())?)
     }
 
     /// RMSNorm with the final weight.
