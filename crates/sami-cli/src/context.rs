@@ -13,16 +13,12 @@ use crate::progress::Progress;
 pub(crate) struct Context {
     /// The result is wanted as JSON.
     pub(crate) json: bool,
-    /// Only results, warnings and errors are wanted.
-    pub(crate) quiet: bool,
 }
 
 impl Context {
     /// A remark for a person, on standard error; left out where quiet is wanted.
     pub(crate) fn say(&self, message: &str) {
-        if !self.quiet {
-            output::say(message);
-        }
+        output::remark(message);
     }
 
     /// The command's result on standard output: JSON, or as text.
@@ -32,6 +28,6 @@ impl Context {
 
     /// Shows what goes on, as far as that is wanted.
     pub(crate) fn progress(&self) -> Progress {
-        Progress::new(self.quiet)
+        Progress::new(output::is_quiet())
     }
 }

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use sami_driver::{Blame, DriverError};
 use thiserror::Error as ThisError;
 
+use crate::hub::HubError;
+
 /// Why a command ended early.
 #[derive(Debug, ThisError)]
 pub(crate) enum Failure {
@@ -14,6 +16,8 @@ pub(crate) enum Failure {
     Driver(#[from] DriverError),
     #[error(transparent)]
     Engine(#[from] sami_torch::Error),
+    #[error(transparent)]
+    Hub(#[from] HubError),
     #[error(transparent)]
     Data(#[from] sami_data::DataError),
     #[error(transparent)]
@@ -70,6 +74,7 @@ impl Failure {
             Self::Engine(error) => engine_blames_input(error),
             Self::Data(_) | Self::Constitution(_) | Self::Sampling(_) => true,
             Self::Line { .. } | Self::Argument { .. } | Self::SeveralGpus { .. } => true,
+            Self::Hub(error) => !matches!(error, HubError::Network { .. } | HubError::Io { .. }),
             Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
             Self::Remote(error) => server_blames_input(error),
             Self::NoPrinciples(_) | Self::Recipe(_) | Self::Result(_) | Self::Interrupted => false,

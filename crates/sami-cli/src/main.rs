@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod context;
 mod failure;
+mod hub;
 mod output;
 mod progress;
 mod server;
@@ -40,7 +41,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(cli.verbose);
     progress::listen_for_interrupts();
-    let context = Context { json: cli.json, quiet: cli.quiet };
+    if cli.quiet {
+        output::be_quiet();
+    }
+    let context = Context { json: cli.json };
     match cli.command.run(&context) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

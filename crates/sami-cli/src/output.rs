@@ -2,10 +2,30 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
 use crate::failure::Failure;
+
+/// Set once, before anything is said: whether only results, warnings and errors are wanted.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Leaves out remarks and progress from now on.
+pub(crate) fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// A message for a person that can be left out, on standard error.
+pub(crate) fn remark(message: &str) {
+    if !is_quiet() {
+        say(message);
+    }
+}
 
 /// A message for a person, on standard error.
 pub(crate) fn say(message: &str) {

@@ -9,6 +9,7 @@ use sami_torch::{
 
 use crate::args::{ModelArgs, SamplingArgs};
 use crate::failure::Failure;
+use crate::hub;
 
 /// Packed tokens that go through the layers at once in training, unless something else is asked for.
 pub(crate) const TOKEN_BUDGET: usize = 4096;
@@ -93,7 +94,7 @@ fn dtype(dtype: recipe::Dtype) -> Dtype {
 impl ModelArgs {
     /// Opens the model, then sets the threads: LibTorch's CUDA library must come before the first LibTorch call.
     pub(crate) fn open(&self, engine: &EngineOptions) -> Result<TorchPolicy, Failure> {
-        let policy = TorchPolicy::open(&self.model, engine)?;
+        let policy = TorchPolicy::open(&hub::model(&self.model)?, engine)?;
         if let Some(threads) = self.threads {
             set_threads(threads);
         }

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::args::gibibytes;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::hub;
 
 /// Write a checkpoint anew: adapters merged into the weights, cast to another dtype, divided into other files.
 #[derive(Debug, clap::Args)]
@@ -34,7 +35,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     refuse_filled(&args.out)?;
     let options = EngineOptions { save_dtype: Some(args.dtype), ..EngineOptions::default() };
-    let mut policy = TorchPolicy::open(&args.model, &options)?;
+    let mut policy = TorchPolicy::open(&hub::model(&args.model)?, &options)?;
     let merged = policy.lora().is_some();
     policy = policy.merge_adapters()?;
     if let Some(bytes) = args.max_shard {

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::args::{ModelArgs, SamplingArgs, at_least_one};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::hub;
 
 /// Stage 2 alone: sample responses to queries under constitutions, filter them, write pairs.
 #[derive(Debug, clap::Args)]
@@ -19,7 +20,7 @@ use crate::failure::Failure;
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// Queries: HH-RLHF or plain JSONL, also gzipped. May be given several times.
+    /// Queries: HH-RLHF or plain JSONL, also gzipped; or hub:org/name/path/of/file. May be given several times.
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) data: Vec<PathBuf>,
     /// What a line of --data is: hh-rlhf, jsonl, tldr or tldr-comparisons.
@@ -68,7 +69,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let format: QueryFormat = serde_json::from_value(json!(args.format))
         .map_err(|error| Failure::Argument { argument: "--format", reason: error.to_string() })?;
     let params = args.sampling.params(args.max_new_tokens, task.stop_strings().to_vec())?;
-    let queries = QueryIndex::open(&args.data, format, OnBadLine::Stop)?;
+    let data = args.data.iter().map(|file| hub::data(file)).collect::<Result<Vec<_>, _>>()?;
+    let queries = QueryIndex::open(&data, format, OnBadLine::Stop)?;
     context.say(&queries.report().to_string());
     let mut policy = args.model.open(&args.model.engine())?;
     let order: Vec<usize> = (0..queries.len()).collect();

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::args::at_least_one;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::hub;
 
 /// What a checkpoint is: architecture, size, tokenizer. Checks every tensor's name, shape and dtype.
 #[derive(Debug, clap::Args)]
@@ -80,13 +81,14 @@ struct Planned {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    let model = hub::model(&args.model)?;
     if !args.plan {
-        let summary = sami_torch::inspect(&args.model)?;
+        let summary = sami_torch::inspect(&model)?;
         return context.result(&summary, &summary);
     }
     let mut plans = Vec::new();
     for work in [Work::Score, Work::Sample, Work::Train] {
-        let plan = plan_memory(&args.model, &args.options.engine(), work, args.options.length)?;
+        let plan = plan_memory(&model, &args.options.engine(), work, args.options.length)?;
         plans.push(Planned { fits: plan.fits(), plan });
     }
     let text: Vec<String> = plans.iter().map(|planned| planned.plan.to_string()).collect();

@@ -39,7 +39,7 @@ pub(crate) struct Args {
     /// Ask no model: take this principles file, for --constitutions, --hold-out and --hold-out-wordings.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "server"])]
     pub(crate) edited: Option<PathBuf>,
-    /// Whose principles: dialogue, tldr, or a task's TOML file with a [writer] table.
+    /// Whose principles: dialogue, tldr, or a task's TOML file with a `[writer]` table.
     #[arg(long, value_name = "TASK", default_value = "dialogue")]
     pub(crate) task: String,
     /// What the model will be asked to do, instead of what the task says: "summarize posts from Reddit".

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::hub;
 use crate::wiring::{engine, origin};
 
 /// Run everything that a recipe says; go on where an earlier run of it stopped.
@@ -53,11 +54,14 @@ impl RecipeArgs {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let recipe = args.recipe.load(if args.no_guards { &["guards.action=off"] } else { &[] })?;
     let engine = EngineOptions { check_memory: !args.no_memory_check, ..engine(&recipe) };
-    let (base, gpus) = (&recipe.model.base, recipe.model.gpus);
+    let gpus = recipe.model.gpus;
     if gpus > 1 {
-        let plan = plan_memory(base, &engine, Work::Train, None).ok();
+        let plan = plan_memory(&recipe.model.base, &engine, Work::Train, None).ok();
         return Err(Failure::SeveralGpus { gpus, plan: plan.map(|plan| plan.peak) });
     }
+    let recipe =
+        recipe.with_inputs(|base| Ok(hub::model(base)?), |file| Ok::<_, Failure>(hub::data(file)?))?;
+    let base = &recipe.model.base;
     let provider = TorchProvider::new(base, engine.clone())?;
     plan_memory(base, &engine, Work::Train, None)?.check(&engine)?;
     let driver = Driver::with_origin(recipe, &args.out, provider, &origin())?;

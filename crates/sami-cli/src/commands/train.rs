@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::args::{ModelArgs, at_least_one};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::hub;
 use crate::wiring::TOKEN_BUDGET;
 
 /// Stage 3 alone: train a checkpoint on pairs.
@@ -110,9 +111,9 @@ impl Args {
 }
 
 /// What the numbers of this training depend on.
-fn settings(args: &Args) -> Result<Map<String, Value>, Failure> {
+fn settings(args: &Args, model: &Path) -> Result<Map<String, Value>, Failure> {
     let settings = json!({
-        "model": absolute(&args.model.model)?, "pairs": absolute(&args.pairs)?, "pairs_sha256": sha256(&args.pairs)?,
+        "model": absolute(model)?, "pairs": absolute(&args.pairs)?, "pairs_sha256": sha256(&args.pairs)?,
         "engine": args.engine(), "steps": args.steps, "batch_size": args.batch_size, "micro_batch": args.micro_batch,
         "schedule": args.schedule, "warmup_steps": args.warmup_steps, "beta": args.beta, "seed": args.seed,
         "shuffle": !args.no_shuffle,
@@ -135,16 +136,17 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         let reason = format!("{}, but there are {} steps", args.warmup_steps, args.steps);
         return Err(Failure::Argument { argument: "--warmup-steps", reason });
     }
-    let settings = settings(args)?;
+    let model = hub::model(&args.model.model)?;
+    let settings = settings(args, &model)?;
     // Refused before the directory is made.
     let engine = args.engine();
-    TorchProvider::new(&args.model.model, engine.clone())?;
+    TorchProvider::new(&model, engine.clone())?;
     let mut dir = TrainDir::open(&args.out, settings)?;
     if !dir.is_finished() {
-        plan_memory(&args.model.model, &engine, Work::Train, None)?.check(&engine)?;
+        plan_memory(&model, &engine, Work::Train, None)?.check(&engine)?;
         let mut policy = args.model.open(&engine)?;
         if args.beta > 0.0 {
-            policy = policy.with_reference(&args.model.model)?;
+            policy = policy.with_reference(&model)?;
         }
         let job = TrainJob {
             iteration: 1,

@@ -1,6 +1,7 @@
 //! From a recipe to one that can run.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use sami_core::Objective;
 use sami_policy::{SamplingParams, SamplingParamsBuilder, SamplingParamsError};
@@ -126,7 +127,7 @@ impl Recipe {
             let hint = "list at least one file of queries";
             return Err(problem("data.files", Problem::Missing { hint }));
         }
-        let no_file = |files: &[std::path::PathBuf]| files.iter().any(|file| file.as_os_str().is_empty());
+        let no_file = |files: &[PathBuf]| files.iter().any(|file| file.as_os_str().is_empty());
         if no_file(&self.data.files) {
             let hint = "one of its names is empty; name a file of queries";
             return Err(problem("data.files", Problem::Missing { hint }));
@@ -281,6 +282,23 @@ fn problem(field: &'static str, problem: Problem) -> RecipeProblem {
 }
 
 impl ValidRecipe {
+    /// The same recipe with the base model and the data files found elsewhere, for example in a cache of downloads.
+    ///
+    /// # Errors
+    ///
+    /// What `base` or `file` refuses.
+    pub fn with_inputs<E>(
+        mut self,
+        base: impl FnOnce(&Path) -> Result<PathBuf, E>,
+        file: impl Fn(&Path) -> Result<PathBuf, E>,
+    ) -> Result<Self, E> {
+        self.recipe.model.base = base(&self.recipe.model.base)?;
+        for one in &mut self.recipe.data.files {
+            *one = file(one)?;
+        }
+        Ok(self)
+    }
+
     /// The loss and its reduction.
     pub fn objective(&self) -> &Objective {
         &self.objective

@@ -93,7 +93,7 @@ pub fn load_with(path: &Path, overrides: &[Override]) -> Result<ValidRecipe, Rec
     }
     let optional = [recipe.constitutions.principles.as_mut(), recipe.task.file.as_mut()];
     let paths = recipe.data.files.iter_mut().chain(optional.into_iter().flatten());
-    for field in paths.chain([&mut recipe.model.base]).filter(|field| !field.as_os_str().is_empty()) {
+    for field in paths.chain([&mut recipe.model.base]).filter(|field| is_path(field)) {
         *field = dir.join(&field);
     }
     checked(recipe, path, &text).map_err(|error| match error {
@@ -105,6 +105,11 @@ pub fn load_with(path: &Path, overrides: &[Override]) -> Result<ValidRecipe, Rec
         }
         other => other,
     })
+}
+
+/// Whether a field names a file: it is not empty, and no name on a hub (`hub:org/name`).
+pub(super) fn is_path(field: &Path) -> bool {
+    !field.as_os_str().is_empty() && !field.as_os_str().as_encoded_bytes().starts_with(b"hub:")
 }
 
 /// Checks a recipe's text; `path` names it in messages, and the paths in it stay as they are.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Recipe;
-use super::file::RecipeError;
+use super::file::{RecipeError, is_path};
 use super::names::with_suggestion;
 
 /// One value that replaces a recipe's: the field, and a TOML value.
@@ -58,7 +58,9 @@ impl Override {
     pub(super) fn with_paths_from(&self, dir: &Path) -> Self {
         let mut this = self.clone();
         let absolute = |value: &mut toml::Value| {
-            if let toml::Value::String(path) = value {
+            if let toml::Value::String(path) = value
+                && is_path(Path::new(path))
+            {
                 *path = dir.join(&*path).to_string_lossy().into_owned();
             }
         };
