@@ -21,6 +21,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Data(#[from] sami_data::DataError),
     #[error(transparent)]
+    Eval(#[from] sami_eval::Error),
+    #[error(transparent)]
     Constitution(#[from] sami_constitution::Error),
     #[error(transparent)]
     Remote(#[from] sami_remote::RemoteError),
@@ -72,6 +74,7 @@ impl Failure {
             }
             Self::Driver(error) => error.blame() == Blame::Input,
             Self::Engine(error) => engine_blames_input(error),
+            Self::Eval(error) => error.blames_input(),
             Self::Data(_) | Self::Constitution(_) | Self::Sampling(_) => true,
             Self::Line { .. } | Self::Argument { .. } | Self::SeveralGpus { .. } => true,
             Self::Hub(error) => !matches!(error, HubError::Network { .. } | HubError::Io { .. }),

@@ -105,7 +105,7 @@ impl Evaluation {
             files.entry(file_of(&record.id)).or_default().push(score);
             let targets: Vec<usize> = record.responses.iter().map(|response| response.constitution).collect();
             for principle in principles(record.constitutions.iter().map(|one| one.id.as_str())) {
-                if let Some(figure) = principle.information(score, &targets) {
+                if let Some(figure) = principle.information(&score.sum, &targets) {
                     by_principle.entry(principle.name).or_default().push(figure);
                 }
             }

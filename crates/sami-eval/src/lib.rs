@@ -9,11 +9,16 @@
 //! Mutual information stays high while text falls apart, so it is never reported alone: every [`information::MiPoint`] carries
 //! the length of the responses beside it, and a win rate says what a judge thinks of them.
 
+mod error;
 pub mod evaluation;
 pub mod evidence;
 pub mod information;
 pub mod principles;
 pub mod probe;
+pub mod report;
 pub mod statistics;
+pub mod tensorboard;
 pub mod text;
 pub mod win;
+
+pub use error::Error;

@@ -1,7 +1,5 @@
 //! Mutual information principle by principle, from constitutions' ids.
 
-use crate::information::ScoredQuery;
-
 /// One principle in a contrast: which side each constitution takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrincipleSides {
@@ -52,14 +50,15 @@ impl PrincipleSides {
     /// One query's estimate of I(Y; S | X) in nats, S the side of this principle: mean over responses of
     /// ln p(S | y) / p(S). In expectation a lower bound; at most ln 2.
     ///
-    /// `targets[r]` is the constitution of response r; `None` where it does not fit the scores.
-    pub fn information(&self, score: &ScoredQuery, targets: &[usize]) -> Option<f64> {
-        if self.sides.len() != score.sum.len() || targets.is_empty() {
+    /// `sum_logps[c][r]` is ln p(response r | constitution c), and `targets[r]` the constitution of response r; `None` where they
+    /// do not fit each other.
+    pub fn information(&self, sum_logps: &[Vec<f64>], targets: &[usize]) -> Option<f64> {
+        if self.sides.len() != sum_logps.len() || targets.is_empty() {
             return None;
         }
         let mut sum = 0.0;
         for (response, &asked) in targets.iter().enumerate() {
-            let column: Option<Vec<f64>> = score.sum.iter().map(|row| row.get(response).copied()).collect();
+            let column: Option<Vec<f64>> = sum_logps.iter().map(|row| row.get(response).copied()).collect();
             sum += self.log_side(&log_softmax(&column?), asked) - self.log_prior(asked);
         }
         Some(sum / targets.len() as f64)
@@ -82,7 +81,6 @@ pub fn log_softmax(logps: &[f64]) -> Vec<f64> {
 mod tests {
     use super::*;
     use approx::assert_abs_diff_eq;
-    use sami_data::MiFigures;
     use std::f64::consts::LN_2;
 
     const ALL: [&str; 4] =
@@ -110,23 +108,13 @@ mod tests {
     fn information_of_a_principle_is_that_of_its_sides() {
         // p(c | y): .4 .4 .1 .1 for a response to the first: harmless is .8 likely, helpful .5.
         let column = [0.4_f64, 0.4, 0.1, 0.1].map(f64::ln);
-        let score = ScoredQuery {
-            id: "q".into(),
-            sum: column.iter().map(|logp| vec![logp - 900.0]).collect(),
-            tokens: vec![vec![1]; 4],
-            loss: 0.0,
-            mi: MiFigures::default(),
-        };
+        let sums: Vec<Vec<f64>> = column.iter().map(|logp| vec![logp - 900.0]).collect();
         let found = principles(ALL);
-        let harmless = found[0].information(&score, &[0]).unwrap();
+        let harmless = found[0].information(&sums, &[0]).unwrap();
         assert_abs_diff_eq!(harmless, LN_2 + 0.8_f64.ln(), epsilon = 1e-12);
-        assert_abs_diff_eq!(found[1].information(&score, &[0]).unwrap(), 0.0, epsilon = 1e-12);
+        assert_abs_diff_eq!(found[1].information(&sums, &[0]).unwrap(), 0.0, epsilon = 1e-12);
         // The same text for somebody who asked for harm is misleading.
-        assert_abs_diff_eq!(
-            found[0].information(&score, &[2]).unwrap(),
-            LN_2 + 0.2_f64.ln(),
-            epsilon = 1e-12
-        );
-        assert_eq!(found[0].information(&score, &[0, 1]), None);
+        assert_abs_diff_eq!(found[0].information(&sums, &[2]).unwrap(), LN_2 + 0.2_f64.ln(), epsilon = 1e-12);
+        assert_eq!(found[0].information(&sums, &[0, 1]), None);
     }
 }

@@ -19,7 +19,9 @@ use sami_policy::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::statistics::Z_95;
+use crate::evaluation::PrincipleInformation;
+use crate::principles::principles;
+use crate::statistics::{Z_95, estimate};
 
 /// Mutual information below this is too weak to count on, in nats. From the sandbox: where the base model's was .002, three
 /// iterations gained 6 points of win rate; where it was .09, 27; and the weakest that the paper amplified (mistral-7b on TL;DR,
@@ -103,7 +105,26 @@ pub fn ask<S: Sampler>(
     Ok(asked)
 }
 
-/// Mutual information over constitutions in some sets, in nats; `None` of nothing.
+impl Asked {
+    /// Adds what another call came to.
+    pub fn extend(&mut self, other: Self) {
+        self.sets.extend(other.sets);
+        for (reason, count) in other.rejected.iter() {
+            (0..count).for_each(|_| self.rejected.add(std::slice::from_ref(reason)));
+        }
+    }
+}
+
+/// What some sets say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Information {
+    /// Mutual information over constitutions, in nats.
+    pub all: Estimate,
+    /// The same about one principle's side at a time.
+    pub principles: Vec<PrincipleInformation>,
+}
+
+/// Mutual information in some sets whose constitutions have the ids `ids`, the same for every set; `None` of nothing.
 ///
 /// # Errors
 ///
@@ -111,12 +132,25 @@ pub fn ask<S: Sampler>(
 pub fn information<P: ContrastPolicy>(
     policy: &mut P,
     sets: &[ContrastSet],
-) -> Result<Option<Estimate>, P::Error> {
-    let mut figures = MiAccumulator::new();
+    ids: &[&str],
+) -> Result<Option<Information>, P::Error> {
+    let mut all = MiAccumulator::new();
+    let mut by_principle: Vec<_> =
+        principles(ids.iter().copied()).into_iter().map(|principle| (principle, Vec::new())).collect();
     for (set, logps) in sets.iter().zip(policy.score(sets)?) {
-        figures.push(&mutual_information_with_targets(logps.sum_logps.view(), &set.targets())?);
+        let targets = set.targets();
+        all.push(&mutual_information_with_targets(logps.sum_logps.view(), &targets)?);
+        let sums: Vec<Vec<f64>> = logps.sum_logps.rows().into_iter().map(|row| row.to_vec()).collect();
+        for (principle, figures) in &mut by_principle {
+            figures.extend(principle.information(&sums, &targets));
+        }
     }
-    Ok(figures.finish().map(|estimate| estimate.constitutions))
+    let principles = by_principle.into_iter().filter_map(|(principle, figures)| {
+        let queries = figures.len();
+        Some(PrincipleInformation { name: principle.name, mi: estimate(figures)?, queries })
+    });
+    let principles = principles.collect();
+    Ok(all.finish().map(|estimate| Information { all: estimate.constitutions, principles }))
 }
 
 /// Signal and noise of the loss's gradient over queries. With g_i the gradient of query i, μ = E g and σ² = E‖g − μ‖²,
@@ -253,14 +287,14 @@ impl fmt::Display for Connection {
 mod tests {
     use super::*;
 
-    fn estimate(mean: f64, error: f64) -> Estimate {
+    fn figure(mean: f64, error: f64) -> Estimate {
         Estimate { mean, standard_error: Some(error) }
     }
 
     #[test]
     fn thresholds_sort_what_has_been_seen() {
-        let floor = estimate(0.0005, 0.0005);
-        let decide = |mean, error| Connection::decide(&estimate(mean, error), Some(&floor));
+        let floor = figure(0.0005, 0.0005);
+        let decide = |mean, error| Connection::decide(&figure(mean, error), Some(&floor));
         // The sandbox's three wirings (q = .6, .3, .1) and the paper's weakest, with errors as of a few hundred queries.
         assert_eq!(decide(0.40, 0.03), Connection::Strong);
         assert_eq!(decide(0.09, 0.02), Connection::Strong);
@@ -269,9 +303,9 @@ mod tests {
         assert_eq!(decide(0.03, 0.01), Connection::Weak);
         assert_eq!(decide(0.03, 0.05), Connection::Undecided);
         // Large, but so is what wording alone does.
-        let loud = estimate(0.2, 0.02);
-        assert_eq!(Connection::decide(&estimate(0.15, 0.03), Some(&loud)), Connection::Absent);
-        assert_eq!(Connection::decide(&estimate(0.25, 0.03), Some(&loud)), Connection::Undecided);
+        let loud = figure(0.2, 0.02);
+        assert_eq!(Connection::decide(&figure(0.15, 0.03), Some(&loud)), Connection::Absent);
+        assert_eq!(Connection::decide(&figure(0.25, 0.03), Some(&loud)), Connection::Undecided);
         let single = Estimate { mean: 0.5, standard_error: None };
         assert_eq!(Connection::decide(&single, None), Connection::Undecided);
     }

@@ -8,6 +8,10 @@ use sami_eval::probe::{Connection, GradientSignal, Prompts, ask, information};
 use sami_policy::fake::{FakeOptimizer, FakePolicy};
 use sami_policy::{ContrastPolicy, SamplingParams, SamplingParamsBuilder, TrainablePolicy};
 
+/// The constitutions of [`contrasts`].
+const IDS: [&str; 4] =
+    ["harmless+helpful", "harmless+not-helpful", "helpful+not-harmless", "not-harmless+not-helpful"];
+
 fn policy(wiring: f64) -> FakePolicy {
     FakePolicy::random(3, wiring, FakeOptimizer::Sgd { lr: 1.0 })
 }
@@ -80,12 +84,16 @@ fn a_wired_policy_is_told_from_one_that_ignores_its_prompt() {
         let mut prompts = contrasts(60);
         prompts.iter_mut().for_each(|one| one.sampling.clone_from(&one.training));
         let asked = ask(&mut policy, &prompts, &filter(), &params(), (1, 0)).unwrap();
-        information(&mut policy, &asked.sets).unwrap().unwrap()
+        information(&mut policy, &asked.sets, &IDS).unwrap().unwrap()
     };
     let (wired, deaf) = (estimate(4.0), estimate(0.0));
-    assert_eq!(Connection::decide(&wired, None), Connection::Strong, "{wired:?}");
-    assert!(deaf.mean.abs() < 1e-12, "{deaf:?}");
-    assert_eq!(Connection::decide(&deaf, None), Connection::Absent);
+    assert_eq!(Connection::decide(&wired.all, None), Connection::Strong, "{wired:?}");
+    assert!(deaf.all.mean.abs() < 1e-12, "{deaf:?}");
+    assert_eq!(Connection::decide(&deaf.all, None), Connection::Absent);
+    // Whatever is known about one side is known about the whole.
+    let names: Vec<_> = wired.principles.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["harmless", "helpful"]);
+    assert!(wired.principles.iter().all(|one| one.mi.mean < wired.all.mean && one.queries > 40), "{wired:?}");
 }
 
 /// Identical prompts say nothing: the floor of a floor.
@@ -98,8 +106,8 @@ fn identical_constitutions_have_no_information() {
         one.training = vec![one.training[0].clone(); 3];
     }
     let asked = ask(&mut policy, &prompts, &filter(), &params(), (1, 1)).unwrap();
-    assert!(information(&mut policy, &asked.sets).unwrap().unwrap().mean.abs() < 1e-12);
-    assert_eq!(information(&mut policy, &[]).unwrap(), None);
+    assert!(information(&mut policy, &asked.sets, &[]).unwrap().unwrap().all.mean.abs() < 1e-12);
+    assert_eq!(information(&mut policy, &[], &IDS).unwrap(), None);
     assert!(
         GradientSignal::measure(&mut policy, &asked.sets[..1], &Objective::default(), |_| ())
             .unwrap()

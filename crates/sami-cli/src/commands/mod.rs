@@ -3,11 +3,14 @@
 
 mod completions;
 mod doctor;
+mod eval;
 mod export;
 mod generate;
 mod inspect;
 mod principles;
+mod probe;
 mod recipe;
+mod report;
 mod run;
 mod sample;
 mod score;
@@ -28,6 +31,9 @@ pub(crate) enum Command {
     Generate(generate::Args),
     Train(train::Args),
     Score(score::Args),
+    Eval(eval::Args),
+    Probe(probe::Args),
+    Report(report::Args),
     Sample(sample::Args),
     Inspect(inspect::Args),
     Completions(completions::Args),
@@ -45,6 +51,9 @@ impl Command {
             Self::Generate(args) => generate::run(args, context),
             Self::Train(args) => train::run(args, context),
             Self::Score(args) => score::run(args, context),
+            Self::Eval(args) => eval::run(args, context),
+            Self::Probe(args) => probe::run(args, context),
+            Self::Report(args) => report::run(args, context),
             Self::Sample(args) => sample::run(args, context),
             Self::Inspect(args) => inspect::run(args, context),
             Self::Completions(args) => completions::run(args, context),

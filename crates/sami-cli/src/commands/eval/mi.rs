@@ -1,0 +1,354 @@
+//! `sami eval mi`: mutual information on held-out queries, over the task's full set of constitutions.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use sami_constitution::{ConstitutionSpace, Contrasts, PrincipleSet, Task};
+use sami_core::Estimate;
+use sami_data::{
+    OnBadLine, PairReader, PairRecord, Query, QueryFormat, RunDir, atomic_write, read_pairs, read_queries,
+};
+use sami_driver::recipe::{self, TaskName, ValidRecipe};
+use sami_driver::{DriverError, GenerateJob, Wanted, contrast_set, read_sets};
+use sami_eval::evaluation::{Evaluation, file_of};
+use sami_eval::evidence::Evidence;
+use sami_eval::information::{ScoredQuery, paired_difference, read_scores};
+use sami_policy::{PolicyProvider, Start};
+use sami_torch::TorchProvider;
+use serde::Serialize;
+
+use super::{existing, model_dir};
+use crate::args::at_least_one;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::write_line;
+use crate::progress::interrupted;
+use crate::wiring::engine;
+
+/// Queries that are scored between two looks at progress and interrupts.
+const CHUNK: usize = 16;
+/// The iteration number in the streams of this evaluation: neither training nor a run's own evaluation has it.
+const STREAM: usize = usize::MAX - 1;
+
+/// Mutual information of a run's models on held-out queries, over the task's full set of constitutions: the base, every
+/// iteration, and other models as reference lines. Lengths, leaks and the information about each principle beside it.
+///
+/// Written to RUN/eval/mi/MODEL: pairs.jsonl, scores.jsonl, evidence.jsonl (which words tell the constitution) and
+/// summary.json. What is there already is kept. Without --data the queries are those that the run's recipe kept out.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  sami eval mi runs/hh-rlhf --data helpful-base.jsonl.gz --data harmless-base.jsonl.gz --queries 250 --reference instruct=mistral-7b-instruct"
+)]
+pub(crate) struct Args {
+    /// The directory of a run.
+    pub(crate) run: PathBuf,
+    /// Held-out queries, instead of those that the recipe kept out. Queries that the run was trained on are left out.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) data: Vec<PathBuf>,
+    /// What a line of --data is: hh-rlhf, jsonl or tldr.
+    #[arg(long, default_value = "hh-rlhf")]
+    pub(crate) format: String,
+    /// At most so many queries of each file.
+    #[arg(long, value_name = "N", default_value_t = 250, value_parser = at_least_one)]
+    pub(crate) queries: usize,
+    /// Also a model that is not of the run, under this name. It reads the same prompts. May be given several times.
+    #[arg(long, value_name = "NAME=DIR")]
+    pub(crate) reference: Vec<String>,
+    /// At most so many constitutions per query; a larger set is sampled.
+    #[arg(long, value_name = "C", default_value_t = 16, value_parser = at_least_one)]
+    pub(crate) max_constitutions: usize,
+    /// Responses to follow word by word.
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    pub(crate) evidence: usize,
+}
+
+/// One line of the result.
+#[derive(Debug, Serialize)]
+struct Model {
+    name: String,
+    #[serde(flatten)]
+    evaluation: Evaluation,
+    /// Change of the information over constitutions since the base, query by query.
+    change_from_base: Option<Estimate>,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    let run = existing(&args.run)?;
+    let recipe = recipe::load(&run.recipe()).map_err(DriverError::from)?;
+    let mut models = vec![("iteration-0".to_owned(), recipe.model.base.clone())];
+    for iteration in 1..=recipe.training.iterations {
+        let checkpoint = run.iteration(iteration).checkpoint();
+        if checkpoint.is_dir() {
+            models.push((format!("iteration-{iteration}"), checkpoint));
+        } else {
+            context.say(&format!("iteration {iteration} has no checkpoint yet and is left out"));
+        }
+    }
+    for reference in &args.reference {
+        models.push(named(reference)?);
+    }
+    let space = ConstitutionSpace::new(match &recipe.constitutions.principles {
+        Some(file) => PrincipleSet::load(file)?,
+        None => PrincipleSet::helpful_harmless(),
+    });
+    let task = match (&recipe.task.file, recipe.task.name) {
+        (Some(file), _) => Task::load(file)?,
+        (None, TaskName::Dialogue) => Task::dialogue(),
+        (None, TaskName::Tldr) => Task::tldr(),
+    };
+    let queries = held_out(args, &run, &recipe, context)?;
+    let job = Job { args, recipe: &recipe, space: &space, task: &task, queries: &queries, context };
+    let mut found: Vec<Model> = Vec::new();
+    let base = model_dir(&run, "iteration-0").join("scores.jsonl");
+    for (name, model) in &models {
+        let dir = model_dir(&run, name);
+        context.say(&format!("{name}: {}", model.display()));
+        let evaluation = job.evaluate(model, &dir)?;
+        let scores = read_scores(&dir.join("scores.jsonl")).map_err(sami_eval::Error::from)?;
+        let before = read_scores(&base).map_err(sami_eval::Error::from)?;
+        let change = if name == "iteration-0" { None } else { change(&before, &scores) };
+        found.push(Model { name: name.clone(), evaluation, change_from_base: change });
+    }
+    context.result(&found, &table(&found))
+}
+
+/// Change on the queries that the filters kept for both models.
+fn change(before: &[ScoredQuery], after: &[ScoredQuery]) -> Option<Estimate> {
+    let ids =
+        |scores: &[ScoredQuery]| -> HashSet<String> { scores.iter().map(|one| one.id.clone()).collect() };
+    let common: HashSet<String> = ids(before).intersection(&ids(after)).cloned().collect();
+    let kept = |scores: &[ScoredQuery]| -> Vec<ScoredQuery> {
+        scores.iter().filter(|one| common.contains(&one.id)).cloned().collect()
+    };
+    paired_difference(&kept(before), &kept(after)).ok()
+}
+
+/// `NAME=DIR`.
+fn named(given: &str) -> Result<(String, PathBuf), Failure> {
+    let refuse = |reason: String| Failure::Argument { argument: "--reference", reason };
+    let (name, dir) = given
+        .split_once('=')
+        .filter(|(name, dir)| !name.is_empty() && !dir.is_empty())
+        .ok_or_else(|| refuse(format!("{given:?} should be NAME=DIR")))?;
+    let plain = name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c)) && !name.starts_with('.');
+    if !plain || name.starts_with("iteration-") {
+        let rule = "use letters, digits, \"-\", \"_\" and \".\", and do not begin with \"iteration-\"";
+        return Err(refuse(format!("{name:?} cannot name a reference; {rule}")));
+    }
+    Ok((name.to_owned(), PathBuf::from(dir)))
+}
+
+/// Queries that no iteration was trained on: at most `--queries` of each file.
+fn held_out(
+    args: &Args,
+    run: &RunDir,
+    recipe: &ValidRecipe,
+    context: &Context,
+) -> Result<Vec<Query>, Failure> {
+    let mut trained = HashSet::new();
+    for iteration in 1..=recipe.training.iterations {
+        let pairs = run.iteration(iteration).pairs();
+        if pairs.is_file() {
+            for record in PairReader::open(&pairs)? {
+                trained.insert(record?.query);
+            }
+        }
+    }
+    let candidates = if args.data.is_empty() {
+        let pairs = run.eval().join("iteration-0").join("pairs.jsonl");
+        if !pairs.is_file() {
+            let reason = format!(
+                "the run has kept no queries out ({} is not there); give a file of held-out queries",
+                pairs.display()
+            );
+            return Err(Failure::Argument { argument: "--data", reason });
+        }
+        read_pairs(&pairs)?.into_iter().map(|record| Query { id: record.id, text: record.query }).collect()
+    } else {
+        let format: QueryFormat = serde_json::from_value(serde_json::json!(args.format))
+            .map_err(|error| Failure::Argument { argument: "--format", reason: error.to_string() })?;
+        let read = read_queries(&args.data, format, OnBadLine::Stop)?;
+        context.say(&read.report.to_string());
+        read.queries
+    };
+    let all = candidates.len();
+    let fresh: Vec<Query> = candidates.into_iter().filter(|query| !trained.contains(&query.text)).collect();
+    if fresh.len() < all {
+        context.say(&format!("{} queries were trained on and are left out", all - fresh.len()));
+    }
+    let mut taken: std::collections::BTreeMap<String, usize> = Default::default();
+    let wanted = fresh.into_iter().filter(|query| {
+        let of_file = taken.entry(file_of(&query.id).to_owned()).or_default();
+        *of_file += 1;
+        *of_file <= args.queries
+    });
+    let queries: Vec<Query> = wanted.collect();
+    if queries.is_empty() {
+        let reason = "every query was trained on; give queries that the run has not seen".to_owned();
+        return Err(Failure::Argument { argument: "--data", reason });
+    }
+    Ok(queries)
+}
+
+/// What all models are evaluated with.
+struct Job<'a> {
+    args: &'a Args,
+    recipe: &'a ValidRecipe,
+    space: &'a ConstitutionSpace,
+    task: &'a Task,
+    queries: &'a Vec<Query>,
+    context: &'a Context,
+}
+
+impl Job<'_> {
+    /// Lets a model answer, scores its answers with itself, and follows some of them. Goes on where an earlier process stopped.
+    fn evaluate(&self, model: &Path, dir: &Path) -> Result<Evaluation, Failure> {
+        let [pairs, scores, evidence, summary] =
+            ["pairs.jsonl", "scores.jsonl", "evidence.jsonl", "summary.json"].map(|name| dir.join(name));
+        if !summary.is_file() {
+            let provider = TorchProvider::new(model, engine(self.recipe))?;
+            self.answer(&provider, &pairs)?;
+            self.score(&provider, &pairs, &scores, &evidence)?;
+        }
+        let found = Evaluation::read(&pairs, &scores).map_err(sami_eval::Error::from)?;
+        if found.asked != self.queries.len() {
+            let reason = format!(
+                "{} holds answers to {} queries, and {} are asked for; remove it to evaluate again",
+                dir.display(),
+                found.asked,
+                self.queries.len()
+            );
+            return Err(Failure::Argument { argument: "--queries", reason });
+        }
+        atomic_write(&summary, |file| write_line(file, &found))?;
+        Ok(found)
+    }
+
+    fn answer(&self, provider: &TorchProvider, pairs: &Path) -> Result<(), Failure> {
+        let order: Vec<usize> = (0..self.queries.len()).collect();
+        let constitutions = self.space.len().min(self.args.max_constitutions as u64) as usize;
+        let params = self.recipe.sampling_params(self.task.stop_strings())?;
+        let job = GenerateJob {
+            seed: self.recipe.seed,
+            iteration: STREAM,
+            queries: self.queries,
+            order: &order,
+            wanted: Wanted::All,
+            space: self.space,
+            n_constitutions: constitutions,
+            contrasts: Contrasts::Any,
+            task: self.task,
+            params: &params,
+            score_eos: self.recipe.task.score_eos,
+            chunk: self.recipe.sampling.chunk,
+            out: pairs.to_owned(),
+        };
+        let mut sampler = provider.sampler(Start::Base)?;
+        sami_driver::generate(&mut sampler, &job, &mut self.context.progress())?;
+        Ok(())
+    }
+
+    fn score(
+        &self,
+        provider: &TorchProvider,
+        pairs: &Path,
+        scores: &Path,
+        evidence: &Path,
+    ) -> Result<(), Failure> {
+        let sets = read_sets(pairs)?;
+        let mut policy = provider.policy(Start::Base)?;
+        let mut lines = Vec::with_capacity(sets.len());
+        let total = sets.len();
+        let mut sink = |score: &sami_driver::SetScore| {
+            lines.push(score.clone());
+            Ok(())
+        };
+        let sets = sets.into_iter().map(Ok);
+        sami_driver::score(&mut policy, sets, total, CHUNK, &mut sink, &mut self.context.progress())?;
+        atomic_write(scores, |file| lines.iter().try_for_each(|line| write_line(file, line)))?;
+        let mut followed = Vec::new();
+        let mut progress = self.context.progress();
+        progress.begin("follow", 0, self.args.evidence);
+        for record in read_pairs(pairs)?.iter().filter(|record| is_set(record)).take(self.args.evidence) {
+            if interrupted() {
+                return Err(Failure::Interrupted);
+            }
+            // Another constitution for each query, so that all are seen.
+            let response = followed.len() % record.responses.len();
+            followed.extend(Evidence::new(&mut policy, record, response)?);
+            progress.advance("follow", followed.len(), self.args.evidence);
+        }
+        progress.end();
+        atomic_write(evidence, |file| followed.iter().try_for_each(|one| write_line(file, one)))?;
+        Ok(())
+    }
+}
+
+fn is_set(record: &PairRecord) -> bool {
+    record.is_kept() && contrast_set(record).is_ok()
+}
+
+fn table(models: &[Model]) -> String {
+    let shown = |estimate: &Estimate| match estimate.standard_error {
+        Some(error) => format!("{:.3} ± {error:.3}", estimate.mean),
+        None => format!("{:.3}", estimate.mean),
+    };
+    let mut text = String::new();
+    for model in models {
+        let Model { name, evaluation, change_from_base } = model;
+        let all = &evaluation.all;
+        let _ = writeln!(
+            text,
+            "{name}: MI {} nats of at most {:.3}, {:.1} tokens, {} of {} queries scored",
+            shown(&all.mi.constitutions),
+            all.mi.cap,
+            all.response_tokens.mean,
+            all.mi.n,
+            evaluation.asked
+        );
+        if let Some(change) = change_from_base {
+            let _ = writeln!(text, "  since the base  {} nats, query by query", shown(change));
+        }
+        for (file, point) in &evaluation.by_file {
+            let _ = writeln!(
+                text,
+                "  {file}  MI {} nats, {:.1} tokens, {} queries",
+                shown(&point.mi.constitutions),
+                point.response_tokens.mean,
+                point.mi.n
+            );
+        }
+        for principle in &evaluation.principles {
+            let _ = writeln!(text, "  {}  {} nats of at most 0.693", principle.name, shown(&principle.mi));
+        }
+        if let Some(figures) = &evaluation.text {
+            let _ = writeln!(
+                text,
+                "  text  {:.1}% leak ({} name, {} copy the constitution), {:.1}% distinct, {:.1}% repeated",
+                100.0 * figures.leak_rate,
+                figures.naming,
+                figures.copying,
+                100.0 * figures.distinct,
+                100.0 * figures.repeated
+            );
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_named_plainly() {
+        assert_eq!(named("instruct=a/b=c").unwrap(), ("instruct".to_owned(), PathBuf::from("a/b=c")));
+        for wrong in ["instruct", "=dir", "instruct=", "a/b=dir", "..=dir", "iteration-3=dir"] {
+            assert!(
+                matches!(named(wrong), Err(Failure::Argument { argument: "--reference", .. })),
+                "{wrong}"
+            );
+        }
+    }
+}

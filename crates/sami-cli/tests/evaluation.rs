@@ -1,0 +1,180 @@
+//! `sami eval`, `sami probe` and `sami report`, through the binary, on a small run.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers outside #[test] functions")]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+
+use common::{World, text};
+use serde_json::{Value, json};
+
+/// An OpenAI-compatible server whose only opinion is that the first response is better. Returns its address.
+fn partial_judge() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let mut length = 0;
+                for line in reader.by_ref().lines() {
+                    let line = line.unwrap().to_lowercase();
+                    if let Some(value) = line.strip_prefix("content-length:") {
+                        length = value.trim().parse().unwrap();
+                    }
+                    if line.is_empty() {
+                        break;
+                    }
+                }
+                let mut body = vec![0; length];
+                reader.read_exact(&mut body).unwrap();
+                let answer = if length == 0 {
+                    json!({"data": []})
+                } else {
+                    let message =
+                        json!({"role": "assistant", "content": "Comparison: the first.\nFinal Response: A"});
+                    json!({"choices": [{"message": message, "finish_reason": "stop"}]})
+                };
+                let answer = answer.to_string();
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                    answer.len()
+                );
+                stream.write_all((head + &answer).as_bytes()).unwrap();
+            });
+        }
+    });
+    format!("http://{address}/v1")
+}
+
+fn refused(world: &World, arguments: &str, expected: &str) {
+    let output = world.sami(arguments);
+    let message = text(&output.stderr);
+    assert!(output.status.code() == Some(2) && message.contains(expected), "sami {arguments}\n{message}");
+}
+
+#[test]
+fn a_run_is_evaluated_judged_and_reported() {
+    let world = World::new();
+    refused(&world, "eval mi run", "give the directory of a run");
+    refused(&world, "report run", "run is no run: it has no recipe.toml");
+    world.recipe();
+    world.succeed("run recipe.toml --out run");
+    refused(
+        &world,
+        "eval win-rate run --judge-server http://localhost:1/v1 --judge-model m",
+        "run `sami eval mi` first",
+    );
+
+    // The five held-out queries of the recipe, under all four constitutions of two principles.
+    let models = world.json("eval mi run --reference other=run/iteration-2/checkpoint --evidence 1");
+    let models = models.as_array().unwrap();
+    let names: Vec<_> = models.iter().map(|model| model["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["iteration-0", "iteration-1", "iteration-2", "iteration-3", "other"]);
+    for model in models {
+        assert_eq!((model["asked"].as_u64(), model["constitutions"].as_u64()), (Some(5), Some(4)), "{model}");
+        let cap = model["all"]["mi"]["cap"].as_f64().unwrap();
+        assert!((cap - 4.0_f64.ln()).abs() < 1e-12);
+        assert!(model["principles"].as_array().unwrap().len() == 2);
+    }
+    // The reference is iteration 2's own checkpoint, and the draws are the same.
+    assert_eq!(models[2]["all"], models[4]["all"]);
+    assert_eq!(models[0]["change_from_base"], Value::Null);
+    let trained: Vec<Value> =
+        (1..=3).flat_map(|i| world.lines(&format!("run/iteration-{i}/pairs.jsonl"))).collect();
+    for pair in world.lines("run/eval/mi/iteration-3/pairs.jsonl") {
+        assert!(trained.iter().all(|other| other["query"] != pair["query"]), "{pair}");
+    }
+    for evidence in world.lines("run/eval/mi/iteration-3/evidence.jsonl") {
+        for word in evidence["words"].as_array().unwrap() {
+            let total: f64 =
+                word["log_posterior"].as_array().unwrap().iter().map(|p| p.as_f64().unwrap().exp()).sum();
+            assert!((total - 1.0).abs() < 1e-9);
+        }
+    }
+    // Nothing is done twice, and other queries are not mixed in.
+    let scores =
+        std::fs::metadata(world.path("run/eval/mi/iteration-1/scores.jsonl")).unwrap().modified().unwrap();
+    world.succeed("eval mi run");
+    let again =
+        std::fs::metadata(world.path("run/eval/mi/iteration-1/scores.jsonl")).unwrap().modified().unwrap();
+    assert_eq!(scores, again);
+    refused(&world, "eval mi run --queries 3", "holds answers to 5 queries, and 3 are asked for; remove it");
+    refused(&world, "eval mi run --reference iteration-9=model", "cannot name a reference");
+
+    // A judge that goes by places alone: both orders show it, and the rate is chance.
+    let server = partial_judge();
+    let judge = format!("--judge-server {server} --judge-model partial");
+    let found = world.json(&format!("eval win-rate run {judge}"));
+    let comparisons = found["comparisons"].as_array().unwrap();
+    // Three iterations against the base, and four against the reference.
+    assert_eq!(comparisons.len(), 7);
+    for comparison in comparisons {
+        assert_eq!(comparison["uncorrected"]["rate"], 0.5, "{comparison}");
+        assert_eq!(
+            (&comparison["position"]["second"], &comparison["position"]["consistent"]),
+            (&json!(0), &json!(0))
+        );
+        assert_eq!(comparison["constitution"], "harmless+helpful");
+    }
+    let verdicts = "run/eval/win-rate/iteration-3-against-iteration-0.jsonl";
+    assert_eq!(world.lines(verdicts).len(), 10);
+    let alone = world.json(&format!("eval win-rate --verdicts {verdicts} --other-judge {verdicts}"));
+    assert_eq!(alone["comparisons"][0]["uncorrected"], comparisons[2]["uncorrected"]);
+    assert_eq!(alone["agreement"]["share"], 1.0);
+
+    let written = world.json("report run");
+    assert_eq!(written["missing"], json!([]));
+    let html = world.read("run/report.html");
+    for title in ["Mutual information", "Win rate against the base model", "Win rate against other", "Loss"] {
+        assert!(html.contains(&format!("<title>{title}</title>")), "{title}");
+    }
+    assert!(!html.contains("http://localhost") && !html.contains("<script"));
+    for file in written["figures"].as_array().unwrap().iter().chain(written["events"].as_array().unwrap()) {
+        assert!(std::fs::metadata(world.path(file.as_str().unwrap())).unwrap().len() > 100, "{file}");
+    }
+}
+
+/// The paper's files, two judges' verdicts, and what is refused.
+#[test]
+fn files_of_responses_and_verdicts_are_compared() {
+    let world = World::new();
+    let columns = |response: &str| json!({"question": {"0": "POST: A post."}, "constitution": {"0": "1. Be brief."}, "response": {"0": response}});
+    world.write("candidate.json", &columns("Short.").to_string());
+    world.write("baseline.json", &columns("Quite a bit longer.").to_string());
+    let server = partial_judge();
+    let judge = format!("--judge-server {server} --judge-model m --task tldr --verdicts verdicts.jsonl");
+    let found =
+        world.json(&format!("eval win-rate --candidate candidate.json --baseline baseline.json {judge}"));
+    assert_eq!(found["comparisons"][0]["uncorrected"]["tally"]["wins"], 1);
+    assert_eq!(found["comparisons"][0]["corrected"], Value::Null);
+    refused(
+        &world,
+        "eval win-rate --candidate candidate.json --baseline baseline.json --verdicts v.jsonl",
+        "nobody is named to make them",
+    );
+    refused(&world, "eval win-rate --verdicts candidate.json", "candidate.json, line 1: ");
+    refused(
+        &world,
+        "eval win-rate --candidate queries.jsonl --baseline baseline.json --verdicts v.jsonl --judge-server http://h/v1 --judge-model m",
+        "queries.jsonl, line 1: ",
+    );
+}
+
+#[test]
+fn a_probe_of_a_random_model_finds_no_connection() {
+    let world = World::new();
+    let common = "probe --model model --data queries.jsonl --queries 8 --max-new-tokens 6 --batch-size 16";
+    let found = world.json(common);
+    assert_eq!((found["queries"].as_u64(), found["batch_size"].as_u64()), (Some(8), Some(16)));
+    assert!(found["mi"]["mean"].as_f64().unwrap() < 0.02, "{found}");
+    assert_ne!(found["connection"], "strong", "{found}");
+    assert!(found["signal_to_noise"].as_f64().unwrap() >= 0.0);
+    assert_eq!(found["principles"].as_array().unwrap().len(), 2);
+    let output = world.succeed(&format!("{common} --no-gradient"));
+    assert!(output.contains("noise floor") && !output.contains("gradient"), "{output}");
+    // The same seed, the same figures.
+    assert_eq!(world.json(&format!("{common} --no-gradient"))["mi"], found["mi"]);
+}
