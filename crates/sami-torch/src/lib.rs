@@ -7,11 +7,17 @@
 //! # How it computes
 //!
 //! - A row of a contrast set (one prompt, R responses) is one packed sequence: the prompt once, then each response attending to
-//!   the prompt and to itself. C²·(P + R) tokens become C·P + C²·R.
-//! - The language-model head runs on response positions only, in chunks, its gradient in closed form.
+//!   the prompt and to itself. C²·(P + R) tokens become C·P + C²·R. Attention runs on segments of like length, padded to blocks.
+//! - Prompts that begin alike go through the layers once for what they share, while generating too.
+//! - The language-model head runs on response positions only, in chunks, its gradient in closed form; so is that of the KL to a frozen
+//!   reference, exact over the vocabulary.
 //! - The backward pass goes layer by layer: a layer's input is kept, its activations are computed again (or kept, by option).
+//!   Mixtures of experts compute the chosen experts only, and keep the choice of the first pass.
 //! - Sets too large for one pass are scored first and back-propagated in pieces; the numbers stay the same.
-//! - With bf16 weights the exact f32 weight is kept as bf16 plus a 16-bit remainder, so small updates are not lost.
+//! - With bf16 weights the exact f32 weight is kept as bf16 plus a 16-bit remainder, so small updates are not lost. A processor without
+//!   bf16 units widens them while they are used.
+//! - With [`LoraConfig`] the weights stay frozen, and are the KL's reference at no cost; adapters are PEFT's.
+//! - [`TorchPolicy::lm_step`] takes plain text through the same layers: pretraining, fine-tuning.
 //!
 //! Log-probabilities are in nats. Matrices are `[constitution][response]`.
 //!
