@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error as ThisError;
 
+use crate::device::computes_bf16_natively;
 use crate::error::Error;
 use crate::lora::LoraConfig;
 
@@ -227,6 +228,14 @@ impl Default for EngineOptions {
 }
 
 impl EngineOptions {
+    /// What activations are computed in. A processor without bf16 units multiplies f32 several times faster than bf16, and more
+    /// exactly: there, weights rest in bf16 and are widened while they are used. Pure bf16 training keeps to bf16, as what it is
+    /// compared with does.
+    pub fn arithmetic(&self) -> Dtype {
+        let exact = self.precision == Precision::Exact;
+        if self.device == Device::Cpu && exact && !computes_bf16_natively() { Dtype::F32 } else { self.dtype }
+    }
+
     /// Refuses options that contradict each other.
     pub fn check(&self) -> Result<(), Error> {
         let refuse = |option, reason: String| Err(Error::Option { option, reason });

@@ -15,14 +15,14 @@ use crate::checkpoint::{
 };
 use crate::config::ModelConfig;
 use crate::contrast::{Plan, TokenisedSet, contrast_step, score};
-use crate::device::{computes_bf16_natively, to_tch};
+use crate::device::to_tch;
 use crate::error::{Error, Result};
 use crate::generate::{Prompt, generate};
 use crate::language::{LmExample, LmLoss, language_model};
 use crate::lora::{AdapterFiles, LoraConfig, adapter_names};
 use crate::model::{Kinds, Model};
 use crate::optimizer::{Optimizer, split};
-use crate::options::{Device, Dtype, EngineOptions, Precision};
+use crate::options::{Dtype, EngineOptions, Precision};
 use crate::plan::{Budgets, MemoryPlan, Work, free_memory, plan_memory};
 use crate::tokenizer::Tokenizer;
 
@@ -332,13 +332,8 @@ impl TorchPolicy {
     }
 }
 
-/// A processor without bf16 units multiplies f32 several times faster than bf16, and more exactly: there, weights rest in bf16
-/// and are widened when they are used. Pure bf16 training keeps to bf16, as what it is compared with does.
 fn kinds(options: &EngineOptions) -> Kinds {
-    let weights = options.dtype.kind();
-    let widen =
-        options.device == Device::Cpu && options.precision == Precision::Exact && !computes_bf16_natively();
-    Kinds { weights, arithmetic: if widen { Kind::Float } else { weights } }
+    Kinds { weights: options.dtype.kind(), arithmetic: options.arithmetic().kind() }
 }
 
 fn flat_f32(tensor: &Tensor) -> Result<Vec<f32>> {

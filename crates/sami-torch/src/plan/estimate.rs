@@ -53,14 +53,20 @@ impl Estimate {
             OptimizerKind::RmsProp => 1.0,
         };
         let only = |when: bool, bytes: f64| if when { bytes } else { 0.0 };
-
-        let shape = Shape::new(config, options.dtype);
-        let (tokens, length) = (tokens as f64, length as f64);
         let layers = config.num_hidden_layers as f64;
+
+        let arithmetic = options.arithmetic();
+        let shape = Shape::new(config, arithmetic);
+        // Weights that are widened while they are used, all layers' where their graphs are kept.
+        let widened = if arithmetic == options.dtype { 0.0 } else { bytes(arithmetic) };
+        let layers_widened = if work == Work::Train && !options.recompute { 1.0 } else { 1.0 / layers };
+        let head_parameters = config.vocab_size as f64 * shape.hidden;
+        let widened_layers = widened * layers_widened * (parameters - head_parameters).max(0.0);
+        let (tokens, length) = (tokens as f64, length as f64);
         let graph = tokens * (shape.saved_per_token() + shape.attention_per_token(length));
         let (kept, layer) = match work {
             Work::Train if options.recompute => {
-                (layers * tokens * shape.hidden * element, graph + tokens * shape.backward_per_token())
+                (layers * tokens * shape.hidden * shape.element, graph + tokens * shape.backward_per_token())
             }
             // The last layer computes responses alone.
             Work::Train => ((layers - 0.75).max(0.25) * graph, tokens * shape.backward_per_token()),
@@ -72,14 +78,14 @@ impl Estimate {
         let head = match work {
             // Logits (kept), their gradient, its rounded copy; the head's gradient before it is added to the sum.
             Work::Train => {
-                rows * vocab * (4.0 + 4.0 + only(element < 4.0, element))
-                    + vocab * shape.hidden * (4.0 + element)
+                rows * vocab * (4.0 + 4.0 + only(shape.element < 4.0, shape.element))
+                    + vocab * shape.hidden * (4.0 + shape.element)
             }
-            Work::Score => rows * vocab * (4.0 + 4.0 + only(element < 4.0, element)),
+            Work::Score => rows * vocab * (4.0 + 4.0 + only(shape.element < 4.0, shape.element)),
             // Logits, their probabilities, and the order of a nucleus.
             Work::Sample => slots * vocab * (4.0 + 4.0 + 8.0),
         };
-        let per_place = 2.0 * shape.key_value * element;
+        let per_place = 2.0 * shape.key_value * shape.element;
         // A decoding step lays the keys and values of one layer out anew.
         let cache = only(work == Work::Sample, slots * length * per_place * (layers + 1.0));
         Self {
@@ -90,8 +96,8 @@ impl Estimate {
             gradients: only(train, trained * wide),
             optimizer: only(train, trained * wide * states),
             kept,
-            layer,
-            head,
+            layer: layer + widened_layers,
+            head: head + widened * head_parameters,
             cache,
             runtime: match options.device {
                 crate::options::Device::Cpu => RUNTIME_CPU,
