@@ -71,7 +71,8 @@ fn what_lasts_is_counted_to_the_byte() {
     );
     // 64 sequences of 1,024 places: keys and values of 1,024 numbers in 32 layers, and one layer laid out anew.
     let sample = plan(&bf16(), Work::Sample);
-    assert_eq!(part(&sample, "keys and values"), 64.0 * 1024.0 * 2.0 * 1024.0 * 2.0 * 33.0);
+    let element = if bf16().arithmetic() == Dtype::F32 { 4.0 } else { 2.0 };
+    assert_eq!(part(&sample, "keys and values"), 64.0 * 1024.0 * 2.0 * 1024.0 * element * 33.0);
     // The peak is made of the parts.
     for plan in [exact, sample] {
         let sum: u64 = plan.parts.iter().map(|part| part.bytes).sum();
@@ -89,10 +90,11 @@ fn more_work_at_once_takes_more() {
         let small = EngineOptions { token_budget: Some(1024), ..bf16() };
         assert!(peak(&small, work, 512) < peak(&bf16(), work, 512), "{work}");
         assert!(peak(&bf16(), work, 512) < peak(&bf16(), work, 6000), "{work}");
-        assert!(
-            peak(&bf16(), work, 512) < peak(&EngineOptions { dtype: Dtype::F32, ..bf16() }, work, 512),
-            "{work}"
-        );
+        let f32 = peak(&EngineOptions { dtype: Dtype::F32, ..bf16() }, work, 512);
+        // Exact training keeps 16 bytes a weight either way; bf16 saves activations, where they are computed in it.
+        if work != Work::Train || bf16().arithmetic() == Dtype::Bf16 {
+            assert!(peak(&bf16(), work, 512) < f32, "{work}");
+        }
     }
     let kept = EngineOptions { recompute: false, ..bf16() };
     assert!(peak(&bf16(), Work::Train, 512) < peak(&kept, Work::Train, 512));
