@@ -60,7 +60,8 @@ fn a_run_is_evaluated_judged_and_reported() {
     let world = World::new();
     refused(&world, "eval mi run", "give the directory of a run");
     refused(&world, "report run", "run is no run: it has no recipe.toml");
-    world.recipe();
+    let recipe = std::fs::read_to_string(world.recipe()).unwrap();
+    world.write("recipe.toml", &recipe.replace("[training]", "[training]\niterations = 2"));
     world.succeed("run recipe.toml --out run");
     refused(
         &world,
@@ -72,7 +73,7 @@ fn a_run_is_evaluated_judged_and_reported() {
     let models = world.json("eval mi run --reference other=run/iteration-2/checkpoint --evidence 1");
     let models = models.as_array().unwrap();
     let names: Vec<_> = models.iter().map(|model| model["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["iteration-0", "iteration-1", "iteration-2", "iteration-3", "other"]);
+    assert_eq!(names, ["iteration-0", "iteration-1", "iteration-2", "other"]);
     for model in models {
         assert_eq!((model["asked"].as_u64(), model["constitutions"].as_u64()), (Some(5), Some(4)), "{model}");
         let cap = model["all"]["mi"]["cap"].as_f64().unwrap();
@@ -80,14 +81,14 @@ fn a_run_is_evaluated_judged_and_reported() {
         assert!(model["principles"].as_array().unwrap().len() == 2);
     }
     // The reference is iteration 2's own checkpoint, and the draws are the same.
-    assert_eq!(models[2]["all"], models[4]["all"]);
+    assert_eq!(models[2]["all"], models[3]["all"]);
     assert_eq!(models[0]["change_from_base"], Value::Null);
     let trained: Vec<Value> =
-        (1..=3).flat_map(|i| world.lines(&format!("run/iteration-{i}/pairs.jsonl"))).collect();
-    for pair in world.lines("run/eval/mi/iteration-3/pairs.jsonl") {
+        (1..=2).flat_map(|i| world.lines(&format!("run/iteration-{i}/pairs.jsonl"))).collect();
+    for pair in world.lines("run/eval/mi/iteration-2/pairs.jsonl") {
         assert!(trained.iter().all(|other| other["query"] != pair["query"]), "{pair}");
     }
-    for evidence in world.lines("run/eval/mi/iteration-3/evidence.jsonl") {
+    for evidence in world.lines("run/eval/mi/iteration-2/evidence.jsonl") {
         for word in evidence["words"].as_array().unwrap() {
             let total: f64 =
                 word["log_posterior"].as_array().unwrap().iter().map(|p| p.as_f64().unwrap().exp()).sum();
@@ -109,8 +110,8 @@ fn a_run_is_evaluated_judged_and_reported() {
     let judge = format!("--judge-server {server} --judge-model partial");
     let found = world.json(&format!("eval win-rate run {judge}"));
     let comparisons = found["comparisons"].as_array().unwrap();
-    // Three iterations against the base, and four against the reference.
-    assert_eq!(comparisons.len(), 7);
+    // Two iterations against the base, and three models against the reference.
+    assert_eq!(comparisons.len(), 5);
     for comparison in comparisons {
         assert_eq!(comparison["uncorrected"]["rate"], 0.5, "{comparison}");
         assert_eq!(
@@ -119,10 +120,10 @@ fn a_run_is_evaluated_judged_and_reported() {
         );
         assert_eq!(comparison["constitution"], "harmless+helpful");
     }
-    let verdicts = "run/eval/win-rate/iteration-3-against-iteration-0.jsonl";
+    let verdicts = "run/eval/win-rate/iteration-2-against-iteration-0.jsonl";
     assert_eq!(world.lines(verdicts).len(), 10);
     let alone = world.json(&format!("eval win-rate --verdicts {verdicts} --other-judge {verdicts}"));
-    assert_eq!(alone["comparisons"][0]["uncorrected"], comparisons[2]["uncorrected"]);
+    assert_eq!(alone["comparisons"][0]["uncorrected"], comparisons[1]["uncorrected"]);
     assert_eq!(alone["agreement"]["share"], 1.0);
 
     let written = world.json("report run");
