@@ -54,7 +54,8 @@ impl Endpoint {
 
     /// A server that cannot say is spoken to in plain terms; should it be gone, the first real request will tell.
     fn names_itself_vllm(&self) -> bool {
-        let mut request = self.agent.get(self.url("models"));
+        // Some servers hang up after a question that they do not know; nobody is to meet a dead connection afterwards.
+        let mut request = self.agent.get(self.url("models")).header("Connection", "close");
         if let Some(key) = &self.shared.key {
             request = request.header("Authorization", key.header());
         }

@@ -133,6 +133,8 @@ impl EndpointBuilder {
             .timeout_global(Some(self.timeout))
             .timeout_connect(Some(self.connect_timeout.min(self.timeout)))
             .http_status_as_error(false)
+            // Servers in Python hang up on a connection that was idle for 5 s; a request on its way then is lost.
+            .max_idle_age(Duration::from_secs(3))
             // A redirect could carry the key to another host.
             .max_redirects(0)
             .build();
