@@ -212,6 +212,12 @@ fn nothing_is_invented() {
         "Principles\n1. [helpful]: {HELPFUL}\n2. [harmless]: {HARMLESS}\nAntitheses\n1. [helpful]: {HELPFUL}\n2. [harmless]: {NOT_HARMLESS}"
     );
     assert!(refused(&same).contains("left out the antithesis of helpful;"));
+    // Nor is it one when it comes in a later answer, in other dress.
+    let first =
+        format!("1. [helpful]: {HELPFUL}\n2. [harmless]: {HARMLESS}\n3. [not harmless]: {NOT_HARMLESS}");
+    let again = format!("1. [not helpful]: \"{}\"", HELPFUL.to_uppercase());
+    let error = write(&writer(1), &[&first, &again]).unwrap_err().to_string();
+    assert!(error.contains("left out the antithesis of helpful;"), "{error}");
     // Four nameless items could be anything.
     let nameless = format!("1. {HELPFUL}\n2. {HARMLESS}\n3. {NOT_HELPFUL}\n4. {NOT_HARMLESS}");
     assert!(

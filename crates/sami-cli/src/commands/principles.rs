@@ -9,8 +9,8 @@ use sami_constitution::{
 };
 use sami_data::atomic_write;
 use sami_policy::{
-    ChatMessage, ChatRequest, ChatSampler, Role, SampleRequest, SamplingParams, SamplingParamsBuilder,
-    StreamKey,
+    ChatMessage, ChatRequest, ChatSampler, FinishReason, Role, SampleRequest, SamplingParams,
+    SamplingParamsBuilder, StreamKey,
 };
 use sami_remote::RemoteSampler;
 use serde_json::json;
@@ -60,7 +60,7 @@ pub(crate) struct Args {
     /// Ask with a plain text to continue, even if the model has a chat format: for base models behind a server.
     #[arg(long)]
     pub(crate) plain: bool,
-    /// At most this many tokens per answer.
+    /// At most this many tokens per answer; the last line of one that reaches them is left out, for it may be half a sentence.
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = at_least_one)]
     pub(crate) max_new_tokens: usize,
     /// The principles file.
@@ -247,7 +247,12 @@ impl Args {
         } else {
             sampler.sample(&[SampleRequest { prompt: turns.as_prompt(), stream }], params)?
         };
-        let text = samples.into_iter().next().map(|sample| sample.text).unwrap_or_default();
+        let Some(sample) = samples.into_iter().next() else { return Ok(String::new()) };
+        let mut text = sample.text;
+        if sample.finish == FinishReason::Length {
+            // Its last line may be half a sentence, which no reader could tell from a whole one.
+            text.truncate(text.rfind('\n').unwrap_or(0));
+        }
         Ok(if chat { text } else { turns.answer_of(&text) })
     }
 }

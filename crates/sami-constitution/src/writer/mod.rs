@@ -305,7 +305,8 @@ impl PrincipleWriter {
                     continue;
                 }
                 for text in new {
-                    if !principle.iter().any(|side| side.contains(&text)) {
+                    let says = label::words(&text);
+                    if !principle.iter().flatten().any(|other| label::words(other) == says) {
                         principle[side].push(text);
                     }
                 }
