@@ -117,7 +117,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("{} posts with two good summaries; rejected: {rejected}", contests.len());
 
-    let prompt = |it: &Comparison<'_>| task.judge_prompt(it.constitution, it.query, [it.response_a, it.response_b]);
+    let prompt =
+        |it: &Comparison<'_>| task.judge_prompt(it.constitution, it.query, [it.response_a, it.response_b]);
     let mut judge = RemoteJudge::new(endpoint.clone(), prompt).max_new_tokens(200);
     let out = args.out.join("verdicts.jsonl");
     let job = JudgeJob { contests: &contests, order: Order::Both, judge: &args.model, chunk: 16, out: &out };
