@@ -1,5 +1,6 @@
 //! What the fuzz targets share.
 
+#[path = "../../tests/parsers/entries.rs"]
 mod entries;
 
 use std::cell::OnceCell;

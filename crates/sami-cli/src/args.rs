@@ -8,7 +8,7 @@ use sami_torch::{Device, Dtype};
 // What every command with a model takes.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// Hugging Face checkpoint directory, or org/name[@REVISION] of a model on the hub.
+    /// Hugging Face checkpoint directory, or `org/name[@REVISION]` of a model on the hub.
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
     /// Numbers of weights and activations: f32 or bf16.

@@ -1,5 +1,5 @@
 //! Everything that reads foreign bytes, one function each: whatever comes, it is read or refused with a message, and what was
-//! read keeps its promises. The fuzz targets throw a fuzzer's bytes at them; `tests/parsers.rs` of the root package throws
+//! read keeps its promises. The fuzz targets throw a fuzzer's bytes at them; `tests/parsers` throws
 //! proptest's, and every input that once failed.
 
 use std::fs;

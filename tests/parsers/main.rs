@@ -1,7 +1,6 @@
 //! Everything that reads foreign bytes reads or refuses them: the functions of the fuzz targets, on stable Rust.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "../fuzz/src/entries.rs"]
 mod entries;
 
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 fn seeds(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(name);
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parsers/seeds").join(name);
     let entries = std::fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     let paths = entries.map(|entry| entry.unwrap().path());
     paths.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
