@@ -3,6 +3,13 @@
 #[path = "../../tests/parsers/entries.rs"]
 mod entries;
 
+/// The crates that read, under the names of the facade, whose other crates would take long to build.
+mod readers {
+    pub(crate) use sami_constitution as constitution;
+    pub(crate) use sami_data as data;
+    pub(crate) use sami_driver as driver;
+}
+
 use std::cell::OnceCell;
 
 pub use entries::ENTRIES;

@@ -5,12 +5,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sami::constitution::{ContrastFile, PrincipleSet, Task, WriterBuilder};
-use sami::data::{
+use super::readers::constitution::{ContrastFile, PrincipleSet, Task, WriterBuilder};
+use super::readers::data::{
     LineReader, OnBadLine, PairIndex, PairRecord, QueryFormat, QueryIndex, ResponseFilter, RunDir,
     read_pairs, read_queries,
 };
-use sami::driver::recipe::{Override, parse, render};
+use super::readers::driver::recipe::{Override, parse, render};
 
 /// A reader by name.
 pub type Entry = (&'static str, fn(&Path, &[u8]));

@@ -3,6 +3,8 @@
 
 mod entries;
 
+use ::sami as readers;
+
 use std::path::{Path, PathBuf};
 
 use entries::ENTRIES;
