@@ -1,8 +1,13 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 
-use crate::setup::{Flavor, Request};
+use crate::{
+    parity,
+    setup::{Flavor, Request},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -12,6 +17,7 @@ Examples:
   cargo xtask setup --cuda              LibTorch with its CUDA libraries, for an NVIDIA GPU
   LIBTORCH=DIR cargo xtask setup        use the LibTorch 2.11.0 in DIR
   cargo xtask check                     what CI runs
+  cargo xtask parity --python PYTHON    fresh random models of every family against PyTorch + transformers
 
 After any of these, plain `cargo build`, `cargo test`, `cargo bench` and editors work in this clone.";
 
@@ -46,6 +52,33 @@ pub(crate) enum Command {
     Check,
     /// The architecture checks alone; needs no LibTorch
     Arch,
+    /// Draw random models of every family and compare the engine with PyTorch + transformers; not part of CI
+    ///
+    /// Needs a Python with torch, transformers and safetensors (fixtures/requirements.txt).
+    Parity(ParityOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ParityOptions {
+    /// The Python; default: SAMI_PYTHON, else python3
+    #[arg(long, value_name = "FILE")]
+    python: Option<PathBuf>,
+    /// Seed of the draw; default: another one each time
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Some models only; may be given several times
+    #[arg(long = "model", value_name = "NAME")]
+    models: Vec<String>,
+    /// Keep the models and what was computed with them here
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+impl From<ParityOptions> for parity::Request {
+    fn from(options: ParityOptions) -> Self {
+        let ParityOptions { python, seed, models, keep } = options;
+        Self { python, seed, models, keep }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 
 mod arch;
 mod cli;
+mod parity;
 mod repo;
 mod say;
 mod setup;
@@ -24,6 +25,8 @@ enum Error {
     Arch(#[from] arch::ArchError),
     #[error(transparent)]
     Task(#[from] tasks::TaskError),
+    #[error(transparent)]
+    Parity(#[from] parity::ParityError),
 }
 
 fn run(cli: cli::Cli) -> Result<(), Error> {
@@ -45,6 +48,10 @@ fn run(cli: cli::Cli) -> Result<(), Error> {
             Ok(tasks::check(&repo)?)
         }
         cli::Command::Arch => Ok(arch::check(&repo)?),
+        cli::Command::Parity(options) => {
+            setup::setup(&repo, setup::Request::default())?;
+            Ok(parity::parity(&repo, &options.into())?)
+        }
     }
 }
 

@@ -32,7 +32,8 @@ fn named(values: Vec<(String, Vec<f32>)>) -> BTreeMap<String, Vec<f64>> {
 
 #[test]
 fn a_policy_with_fresh_adapters_is_the_base() {
-    for model in MODELS {
+    // A mixture has no projections of these names.
+    for model in MODELS.into_iter().filter(|model| *model != "mixtral") {
         let sets = sets(model, "pairs-c4.jsonl");
         let base = scores(&mut open(model, &options()), &sets);
         assert_eq!(scores(&mut open(model, &lora()), &sets), base, "{model}");

@@ -47,7 +47,7 @@ fn edit_header(path: &Path, change: impl FnOnce(&mut Value)) {
 #[test]
 fn damaged_checkpoints_are_refused_by_name() {
     type Damage = fn(&Path);
-    let cases: [(&str, Damage, &[&str]); 14] = [
+    let cases: [(&str, Damage, &[&str]); 20] = [
         (
             "mistral-f32",
             |dir| fs::remove_file(dir.join("config.json")).unwrap(),
@@ -100,7 +100,7 @@ fn damaged_checkpoints_are_refused_by_name() {
         (
             "mistral-f32",
             |dir| edit(dir, "config.json", |config| config["vocab_size"] = json!(401)),
-            &["tensor lm_head.weight has shape [384, 64], but config.json says [401, 64]"],
+            &["tensor lm_head.weight has shape [384, 32], but config.json says [401, 32]"],
         ),
         (
             "mistral-f32",
@@ -130,6 +130,65 @@ fn damaged_checkpoints_are_refused_by_name() {
                 });
             },
             &["the index puts tensor model.norm.weight into", "which does not hold it"],
+        ),
+        (
+            // Two tensors over the same bytes.
+            "mistral-f32",
+            |dir| {
+                edit_header(&dir.join("model.safetensors"), |header| {
+                    header["model.norm.weight"]["data_offsets"] =
+                        header["model.layers.0.input_layernorm.weight"]["data_offsets"].clone();
+                });
+            },
+            &["model.safetensors", "not a whole safetensors file"],
+        ),
+        (
+            // Fewer bytes than the shape takes.
+            "mistral-f32",
+            |dir| {
+                edit_header(&dir.join("model.safetensors"), |header| {
+                    header["model.norm.weight"]["shape"] = json!([64]);
+                });
+            },
+            &["model.safetensors", "not a whole safetensors file"],
+        ),
+        (
+            // Bytes that belong to no tensor.
+            "mistral-f32",
+            |dir| {
+                let path = dir.join("model.safetensors");
+                let mut bytes = fs::read(&path).unwrap();
+                bytes.extend([0; 64]);
+                fs::write(path, bytes).unwrap();
+            },
+            &["model.safetensors", "not a whole safetensors file"],
+        ),
+        (
+            // A header longer than the file.
+            "mistral-f32",
+            |dir| {
+                let path = dir.join("model.safetensors");
+                let mut bytes = fs::read(&path).unwrap();
+                bytes[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+                fs::write(path, bytes).unwrap();
+            },
+            &["model.safetensors", "not a whole safetensors file"],
+        ),
+        (
+            "mistral-window",
+            |dir| {
+                edit(dir, "model.safetensors.index.json", |index| {
+                    index["weight_map"]["model.norm.weight"] = json!("/somewhere/model.safetensors");
+                });
+            },
+            &[
+                "puts tensor model.norm.weight into \"/somewhere/model.safetensors\"; a shard must be a file of",
+            ],
+        ),
+        (
+            "mistral-window",
+            |dir| edit(dir, "model.safetensors.index.json", |index| index["weight_map"] = json!(["a", "b"])),
+            &["model.safetensors.index.json", "\"weight_map\" must map tensor names to file names"],
         ),
         (
             "mistral-f32",

@@ -1,6 +1,8 @@
 //! Fixtures: checkpoints and what PyTorch + transformers computed with them (fixtures/README.md).
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
+pub mod compare;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -11,10 +13,23 @@ use sami_policy::{ContrastPolicy, ContrastResponse, ContrastSet, SetLogps};
 use sami_torch::{EngineOptions, OptimizerConfig, OptimizerKind, TorchPolicy};
 use serde_json::Value;
 
-pub const MODELS: [&str; 4] = ["mistral-f32", "mistral-window", "llama-tied", "llama3-rope"];
+pub const MODELS: [&str; 8] = [
+    "mistral-f32",
+    "mistral-window",
+    "llama-tied",
+    "llama3-rope",
+    "llama-linear",
+    "qwen2-tied",
+    "qwen3",
+    "mixtral",
+];
+
+pub fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/parity")
+}
 
 pub fn fixture(model: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/parity").join(model)
+    fixtures().join(model)
 }
 
 pub fn open(model: &str, options: &EngineOptions) -> TorchPolicy {
@@ -26,11 +41,19 @@ pub fn options() -> EngineOptions {
 }
 
 pub fn expected(model: &str) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(fixture(model).join("expected.json")).unwrap()).unwrap()
+    json(&fixture(model).join("expected.json"))
+}
+
+pub fn json(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 pub fn sets(model: &str, file: &str) -> Vec<ContrastSet> {
-    let text = std::fs::read_to_string(fixture(model).join(file)).unwrap();
+    read_sets(&fixture(model).join(file))
+}
+
+pub fn read_sets(path: &Path) -> Vec<ContrastSet> {
+    let text = std::fs::read_to_string(path).unwrap();
     text.lines()
         .map(|line| {
             let record: Value = serde_json::from_str(line).unwrap();
