@@ -82,10 +82,10 @@ fn embedded(dir: &Path) -> Result<(Recipe, PathBuf), Box<dyn Error>> {
     println!("making a small random model and 256 queries in {}", dir.display());
     let (base, queries) = (dir.join("base"), dir.join("queries.jsonl"));
     fs::create_dir_all(dir)?;
-    fs::write(&queries, sami::sandbox::QUERIES_JSONL)?;
+    fs::write(&queries, sami::sandbox::DIALOGUE_JSONL.split_inclusive('\n').take(256).collect::<String>())?;
     random_checkpoint(
         &base,
-        &RandomCheckpoint { corpus: sami::sandbox::corpus()?, ..RandomCheckpoint::default() },
+        &RandomCheckpoint { corpus: sami::sandbox::corpus::texts(2000, 0)?, ..RandomCheckpoint::default() },
     )?;
 
     let mut recipe = paper(base, vec![queries]);

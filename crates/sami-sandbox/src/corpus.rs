@@ -9,7 +9,9 @@
 //! Every response comes about in one way only, so its probability is known, and with it the least loss that any model can
 //! reach: [`Document::log_prob`].
 
-use rand::{Rng, RngExt};
+use rand::seq::SliceRandom;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha12Rng;
 use sami_constitution::{Article, Constitution, Error, Stance, Task};
 
 use crate::choices::Choices;
@@ -164,6 +166,21 @@ impl Writer {
     }
 }
 
+/// Whole documents as plain texts, to train a tokenizer on.
+///
+/// # Errors
+///
+/// As [`Writer::document`].
+pub fn texts(n: usize, seed: u64) -> Result<Vec<String>, Error> {
+    let writer = Writer::new(Mixture::default());
+    let mut rng = ChaCha12Rng::seed_from_u64(seed);
+    (0..n)
+        .map(|_| {
+            writer.document(&mut rng).map(|Document { prompt, response, .. }| format!("{prompt}{response}"))
+        })
+        .collect()
+}
+
 /// A position, by weight.
 fn weighted<R: Rng + ?Sized>(weights: &[f64], rng: &mut R) -> usize {
     let mut left = rng.random::<f64>() * weights.iter().sum::<f64>();
@@ -189,7 +206,7 @@ fn draw_asked<R: Rng + ?Sized>(kind: Kind, n: usize, focus: &[Quality], rng: &mu
     while asked.len() < n && !left.is_empty() {
         asked.push(left.remove(rng.random_range(0..left.len())));
     }
-    rand::seq::SliceRandom::shuffle(asked.as_mut_slice(), rng);
+    asked.shuffle(rng);
     asked
         .into_iter()
         .map(|quality| (quality, if rng.random::<bool>() { Lean::For } else { Lean::Against }))

@@ -73,7 +73,7 @@ fn the_oracle_has_no_error_on_the_corpus() {
     let mut mixture = Mixture { lines: [0.0, 1.0, 0.0], ..Mixture::default() };
     mixture.wiring.follow = 1.0;
     let mut articles = 0;
-    for document in documents(mixture, 20_000) {
+    for document in documents(mixture, 6_000) {
         let (query, asked) = parts(&document.prompt);
         let reading =
             query.read(&document.response).unwrap_or_else(|why| panic!("{}: {why}", document.response));
@@ -83,12 +83,12 @@ fn the_oracle_has_no_error_on_the_corpus() {
             articles += 1;
         }
     }
-    assert!(articles > 35_000);
+    assert!(articles > 11_000);
 }
 
 #[test]
 fn styles_are_as_frequent_as_the_corpus_says() {
-    let documents = documents(Mixture::default(), 20_000);
+    let documents = documents(Mixture::default(), 6_000);
     let mut neutral = [0.0; 3];
     for document in documents.iter().filter(|document| document.prompt.contains("with a constitution")) {
         let (query, asked) = parts(&document.prompt);
@@ -102,15 +102,15 @@ fn styles_are_as_frequent_as_the_corpus_says() {
     let total: f64 = neutral.iter().sum();
     // .3 heed: .95 + .05 · .3 of them follow, and .3 of the others; .3 · .05 · .3 + .7 · .3 oppose.
     let [follow, _, oppose] = neutral.map(|count| count / total);
-    assert!((follow - (0.3 * 0.965 + 0.7 * 0.3)).abs() < 0.03, "{follow}");
-    assert!((oppose - (0.3 * 0.015 + 0.7 * 0.3)).abs() < 0.03, "{oppose}");
+    assert!((follow - (0.3 * 0.965 + 0.7 * 0.3)).abs() < 0.04, "{follow}");
+    assert!((oppose - (0.3 * 0.015 + 0.7 * 0.3)).abs() < 0.04, "{oppose}");
 }
 
 #[test]
 fn log_probabilities_are_those_of_the_texts() {
     // One wish, one style of heeding author: the same text must come as often as its probability says. A summary of one fact
     // in a given form under "incomplete" is frequent enough to be counted.
-    let documents = documents(Mixture { summaries: 1.0, ..Mixture::default() }, 60_000);
+    let documents = documents(Mixture { summaries: 1.0, ..Mixture::default() }, 15_000);
     let (mut expected, mut seen) = (0.0, 0.0);
     for document in &documents {
         if document.response.matches('.').count() == 1 {

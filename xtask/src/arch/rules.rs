@@ -28,7 +28,7 @@ pub(super) const CRATES: &[Crate] = &[
         // Tests of the probe need a task's rules for responses.
         dev_only: &["sami-constitution"],
     },
-    entry("sami-sandbox", &["sami-constitution", "sami-data", "sami-policy"]),
+    entry("sami-sandbox", &["sami-core", "sami-constitution", "sami-data", "sami-policy", "sami-eval"]),
     entry(
         "sami-cli",
         &[

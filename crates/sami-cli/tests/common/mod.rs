@@ -26,11 +26,12 @@ impl World {
             num_attention_heads: 2,
             num_key_value_heads: 1,
             vocab_size: 512,
-            corpus: sami_sandbox::corpus().unwrap(),
+            corpus: sami_sandbox::corpus::texts(2000, 0).unwrap(),
             ..RandomCheckpoint::default()
         };
         random_checkpoint(&dir.path().join("model"), &checkpoint).unwrap();
-        std::fs::write(dir.path().join("queries.jsonl"), sami_sandbox::QUERIES_JSONL).unwrap();
+        let queries: String = sami_sandbox::DIALOGUE_JSONL.split_inclusive('\n').take(256).collect();
+        std::fs::write(dir.path().join("queries.jsonl"), queries).unwrap();
         Self { dir }
     }
 
