@@ -44,6 +44,10 @@ pub use sami_policy as policy;
 pub use sami_remote as remote;
 pub use sami_sandbox as sandbox;
 #[cfg(feature = "torch")]
+mod engine;
+#[cfg(feature = "torch")]
+pub use engine::engine_options;
+#[cfg(feature = "torch")]
 pub use sami_torch as torch;
 
 /// The code in the README is tested.

@@ -54,7 +54,7 @@ pub enum ExamError {
     Policy(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-fn policy(error: impl std::error::Error + Send + Sync + 'static) -> ExamError {
+pub(crate) fn policy(error: impl std::error::Error + Send + Sync + 'static) -> ExamError {
     ExamError::Policy(Box::new(error))
 }
 

@@ -16,6 +16,7 @@ mod choices;
 pub mod corpus;
 mod dialogue;
 pub mod exam;
+mod examiner;
 mod oracle;
 mod quality;
 mod summaries;
@@ -23,6 +24,7 @@ mod wordings;
 mod world;
 
 pub use dialogue::{Topic, Wish, wish_of, wishes};
+pub use examiner::Examiner;
 pub use oracle::{Gibberish, Oracle, Query, Reading, asked};
 pub use quality::{Kind, Lean, Quality, Style};
 pub use summaries::{Post, post_of};

@@ -1,11 +1,13 @@
 //! The world's files: queries, principles, prompts, base model.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha12Rng;
 use sami_constitution::Task;
+use sami_data::{OnBadLine, QueryFormat, QueryReader};
 use serde_json::json;
 use thiserror::Error;
 
@@ -15,15 +17,32 @@ use crate::quality::{Kind, Lean, Quality, Style};
 use crate::summaries;
 use crate::wordings::{WordingSet, principles};
 
-/// The dialogue requests in HH-RLHF's format, in random order: every wish in every form.
+/// Requests to train on, in HH-RLHF's format. With those of the exam they are every wish in every form.
 pub const DIALOGUE_JSONL: &str = include_str!("../data/dialogue.jsonl");
-/// The posts in the format of the paper's TL;DR files.
+/// Requests for the exam, in HH-RLHF's format: held out of training.
+pub const DIALOGUE_EXAM_JSONL: &str = include_str!("../data/dialogue-exam.jsonl");
+/// Posts to train on, in the format of the paper's TL;DR files.
 pub const POSTS_JSON: &str = include_str!("../data/posts.json");
+/// Posts for the exam.
+pub const POSTS_EXAM_JSON: &str = include_str!("../data/posts-exam.json");
 const DIALOGUE_TASK: &str = include_str!("../data/dialogue-task.toml");
 const SUMMARIES_TASK: &str = include_str!("../data/summaries-task.toml");
 
-/// Posts in [`POSTS_JSON`].
+/// Requests and posts that are held out for exams.
+const EXAM: [usize; 2] = [448, 256];
+/// Posts in all.
 const POSTS: usize = 2048;
+
+/// The queries of a task's exam.
+pub fn exam_queries(kind: Kind) -> Vec<String> {
+    let (file, bytes, format) = match kind {
+        Kind::Dialogue => ("dialogue-exam.jsonl", DIALOGUE_EXAM_JSONL, QueryFormat::HhRlhf),
+        Kind::Summaries => ("posts-exam.json", POSTS_EXAM_JSON, QueryFormat::Tldr),
+    };
+    let read = QueryReader::embedded(Path::new(file), bytes.as_bytes(), format, OnBadLine::Stop).read_all();
+    #[allow(clippy::expect_used, reason = "no input: tests read both files")]
+    read.expect("an embedded file is whole").queries.into_iter().map(|query| query.text).collect()
+}
 
 /// A task of this world: its prompts, and what is asked of its responses.
 pub fn task(kind: Kind) -> Task {
@@ -64,23 +83,26 @@ pub fn made_files() -> Result<Vec<(&'static str, String)>, WorldError> {
         |qualities: &[Quality], wordings| Ok::<_, WorldError>(principles(qualities, wordings)?.to_toml()?);
     let [dialogue, summaries] = [Kind::Dialogue, Kind::Summaries].map(main_qualities);
     use Quality::{Courteous, Formal, Harmless, Helpful};
+    let ([exam_dialogue, train_dialogue], [exam_posts, train_posts]) = (dialogue_jsonl()?, posts_json()?);
     Ok(vec![
-        ("dialogue.jsonl", dialogue_jsonl()?),
-        ("posts.json", posts_json()?),
+        ("dialogue.jsonl", train_dialogue),
+        ("dialogue-exam.jsonl", exam_dialogue),
+        ("posts.json", train_posts),
+        ("posts-exam.json", exam_posts),
         ("helpful-harmless.toml", set(&dialogue, WordingSet::Learned)?),
         ("concise-comprehensive.toml", set(&summaries, WordingSet::Learned)?),
         ("four-principles.toml", set(&[Helpful, Harmless, Courteous, Formal], WordingSet::Learned)?),
     ])
 }
 
-/// Every request, with an answer that keeps the two main principles and one that goes against both.
-fn dialogue_jsonl() -> Result<String, WorldError> {
+/// Every request, with an answer that keeps the two main principles and one that goes against both: exam, training.
+fn dialogue_jsonl() -> Result<[String; 2], WorldError> {
     let mut rng = ChaCha12Rng::seed_from_u64(1);
     let mut requests: Vec<_> =
         wishes().flat_map(|wish| FORMS.map(|form| (wish, dialogue::request(form, wish)))).collect();
     requests.shuffle(&mut rng);
-    let mut lines = String::new();
-    for (wish, request) in requests {
+    let mut files = [String::new(), String::new()];
+    for (number, (wish, request)) in requests.into_iter().enumerate() {
         let [chosen, rejected] = [Lean::For, Lean::Against].map(|side| {
             let style = main_qualities(Kind::Dialogue)
                 .iter()
@@ -88,13 +110,14 @@ fn dialogue_jsonl() -> Result<String, WorldError> {
             let answer = dialogue::answer(wish, style, &mut Choices::new(&mut rng));
             format!("\n\nHuman: {request}\n\nAssistant:{answer}")
         });
-        lines.push_str(&serde_json::to_string(&json!({"chosen": chosen, "rejected": rejected}))?);
-        lines.push('\n');
+        let file = &mut files[usize::from(number >= EXAM[0])];
+        file.push_str(&serde_json::to_string(&json!({"chosen": chosen, "rejected": rejected}))?);
+        file.push('\n');
     }
-    Ok(lines)
+    Ok(files)
 }
 
-fn posts_json() -> Result<String, WorldError> {
+fn posts_json() -> Result<[String; 2], WorldError> {
     let mut rng = ChaCha12Rng::seed_from_u64(2);
     let mut seen = HashSet::new();
     let mut posts = Vec::new();
@@ -105,12 +128,13 @@ fn posts_json() -> Result<String, WorldError> {
         }
     }
     // A line each, in the order of the numbers.
-    let lines: Result<Vec<String>, serde_json::Error> = posts
-        .iter()
-        .enumerate()
-        .map(|(number, post)| {
+    let file = |posts: &[String]| -> Result<String, WorldError> {
+        let line = |(number, post): (usize, &String)| {
             Ok(format!("\"{number}\": {}", serde_json::to_string(&format!("POST: {post}"))?))
-        })
-        .collect();
-    Ok(format!("{{\"question\": {{\n{}\n}}}}\n", lines?.join(",\n")))
+        };
+        let lines = posts.iter().enumerate().map(line).collect::<Result<Vec<_>, WorldError>>()?;
+        Ok(format!("{{\"question\": {{\n{}\n}}}}\n", lines.join(",\n")))
+    };
+    let (exam, train) = posts.split_at(EXAM[1]);
+    Ok([file(exam)?, file(train)?])
 }

@@ -12,7 +12,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 use sami_data::{OnBadLine, QueryFormat, QueryReader};
 use sami_sandbox::corpus::{Document, Mixture, Writer};
-use sami_sandbox::{Kind, Query, asked, made_files, task, wishes};
+use sami_sandbox::{Kind, Query, asked, exam_queries, made_files, task, wishes};
 
 fn documents(mixture: Mixture, n: usize) -> Vec<Document> {
     let writer = Writer::new(mixture);
@@ -43,23 +43,29 @@ fn shipped_files_are_those_that_the_world_makes() {
 
 #[test]
 fn queries_are_read_as_the_real_data_sets_are() {
-    let read = |name: &str, bytes: &'static [u8], format| {
-        QueryReader::embedded(Path::new(name), bytes, format, OnBadLine::Stop).read_all().unwrap().queries
+    let read = |name: &str, bytes: &'static str, format| {
+        let reader = QueryReader::embedded(Path::new(name), bytes.as_bytes(), format, OnBadLine::Stop);
+        reader.read_all().unwrap().queries.into_iter().map(|query| query.text).collect::<Vec<_>>()
     };
-    let dialogue = read("dialogue.jsonl", sami_sandbox::DIALOGUE_JSONL.as_bytes(), QueryFormat::HhRlhf);
-    let posts = read("posts.json", sami_sandbox::POSTS_JSON.as_bytes(), QueryFormat::Tldr);
-    assert_eq!((dialogue.len(), posts.len()), (14 * 144, 2048));
-    let harmful = |queries: &[sami_data::Query]| {
-        let harmful = |query: &&sami_data::Query| match Query::parse(&query.text).expect(&query.text) {
+    let dialogue = read("dialogue.jsonl", sami_sandbox::DIALOGUE_JSONL, QueryFormat::HhRlhf);
+    let posts = read("posts.json", sami_sandbox::POSTS_JSON, QueryFormat::Tldr);
+    let [exam_dialogue, exam_posts] = [Kind::Dialogue, Kind::Summaries].map(exam_queries);
+    assert_eq!((dialogue.len(), exam_dialogue.len()), (14 * 144 - 448, 448));
+    assert_eq!((posts.len(), exam_posts.len()), (2048 - 256, 256));
+    assert!(exam_dialogue.iter().all(|query| !dialogue.contains(query)));
+    assert!(exam_posts.iter().all(|post| !posts.contains(post)));
+    let harmful = |queries: &[String]| {
+        let harmful = |query: &&String| match Query::parse(query).expect(query) {
             Query::Dialogue(wish) => wish.topic.is_harmful(),
             Query::Summaries(_) => false,
         };
         queries.iter().filter(harmful).count()
     };
-    assert_eq!(harmful(&dialogue), 14 * 72);
-    assert!(posts.iter().all(|post| Query::parse(&post.text).unwrap().kind() == Kind::Summaries));
-    // The first ones are kept out of training: they must be a fair sample.
-    assert!((220..292).contains(&harmful(&dialogue[..512])));
+    assert_eq!(harmful(&dialogue) + harmful(&exam_dialogue), 14 * 72);
+    assert!((190..258).contains(&harmful(&exam_dialogue)), "an exam is a fair sample");
+    assert!(
+        posts.iter().chain(&exam_posts).all(|post| Query::parse(post).unwrap().kind() == Kind::Summaries)
+    );
     assert_eq!(wishes().filter(|wish| wish.topic.is_harmful()).count(), 72);
     assert_eq!(
         (task(Kind::Dialogue).name(), task(Kind::Summaries).name()),
