@@ -120,7 +120,7 @@ fn engine() -> EngineOptions {
     EngineOptions {
         optimizer: OptimizerConfig { betas: (0.9, 0.98), max_grad_norm: Some(1.0), ..adamw },
         recompute: false,
-        token_budget: 8192,
+        token_budget: Some(8192),
         ..EngineOptions::default()
     }
 }

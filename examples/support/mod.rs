@@ -12,30 +12,30 @@ use sami::driver::recipe::{Recipe, ValidRecipe, load};
 use sami::driver::{Driver, Event, Observer};
 use sami::policy::{SamplingParams, SamplingParamsBuilder, Start};
 use sami::sandbox::exam::{Answers, Exam, Marks};
-use sami::sandbox::{Examiner, Kind, exam_queries, task};
+use sami::sandbox::{Examiner, Kind, exam_queries};
 use sami::torch::{EngineOptions, TorchProvider};
 
-pub type Outcome<T> = Result<T, Box<dyn Error>>;
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// A shipped recipe, by its name below `recipes/sandbox`.
-pub fn recipe(name: &str) -> Outcome<Recipe> {
+pub(crate) fn recipe(name: &str) -> Outcome<Recipe> {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/sandbox").join(name).with_extension("toml");
     Ok(Recipe::clone(&*load(&path)?))
 }
 
 /// The engine for a model this small: nothing is computed twice, and many responses grow side by side.
-pub fn engine(recipe: &ValidRecipe) -> EngineOptions {
+pub(crate) fn engine(recipe: &ValidRecipe) -> EngineOptions {
     EngineOptions {
         recompute: false,
-        token_budget: 8192,
+        token_budget: Some(8192),
         generation_batch: 256,
         ..sami::engine_options(recipe)
     }
 }
 
 /// How answers of an exam are sampled: as the mutual information needs it.
-pub fn exam_params(kind: Kind) -> Outcome<SamplingParams> {
+pub(crate) fn exam_params(kind: Kind) -> Outcome<SamplingParams> {
     let max_new_tokens = match kind {
         Kind::Dialogue => 80,
         Kind::Summaries => 136,
@@ -44,13 +44,13 @@ pub fn exam_params(kind: Kind) -> Outcome<SamplingParams> {
 }
 
 /// An exam over the first `queries` held-out queries.
-pub fn exam(kind: Kind, principles: &PrincipleSet, queries: usize, seed: u64) -> Outcome<Exam> {
+pub(crate) fn exam(kind: Kind, principles: &PrincipleSet, queries: usize, seed: u64) -> Outcome<Exam> {
     let texts = exam_queries(kind);
     Ok(Exam::new(kind, principles, texts.iter().take(queries).map(String::as_str), seed)?)
 }
 
 /// Runs a recipe in `out`, and hands every model to `examine`: π_0 first.
-pub fn run(
+pub(crate) fn run(
     recipe: ValidRecipe,
     out: &Path,
     observer: &mut dyn Observer,
@@ -67,7 +67,7 @@ pub fn run(
 }
 
 /// The demonstration: a recipe on the embedded world, the table of the paper's Figure 2, and answers before and after.
-pub fn demonstrate(kind: Kind, recipe: Recipe, out: &Path, queries: usize, shown: &str) -> Outcome<()> {
+pub(crate) fn demonstrate(kind: Kind, recipe: Recipe, out: &Path, queries: usize, shown: &str) -> Outcome<()> {
     if out.exists() {
         fs::remove_dir_all(out)?;
     }
@@ -115,8 +115,8 @@ fn line(marks: &Marks) -> String {
 }
 
 /// The shape of the paper's Figure 2, and beside it what mutual information does not see.
-pub fn table(rows: &[Marks], queries: usize) {
-    let per_query = rows.first().map_or(0, |marks| marks.win_rate.n / queries.max(1));
+pub(crate) fn table(rows: &[Marks], queries: usize) {
+    let per_query = rows.first().map_or(0, |marks| marks.win_rate.contests / queries.max(1));
     println!(
         "\n{queries} held-out queries under all {per_query} constitutions; nats per response, ± standard error, 95% intervals"
     );
@@ -144,7 +144,12 @@ pub fn table(rows: &[Marks], queries: usize) {
             shown(&marks.mi.constitutions),
             shown(&marks.mi.responses),
             shown(&marks.mi.two_sided),
-            format!("{:.1}% [{:.1}, {:.1}]", 100.0 * rate.rate, 100.0 * rate.low, 100.0 * rate.high),
+            format!(
+                "{:.1}% [{:.1}, {:.1}]",
+                100.0 * rate.rate,
+                100.0 * rate.wilson.low,
+                100.0 * rate.wilson.high
+            ),
             100.0 * marks.follows,
             marks.tokens,
             100.0 * marks.gibberish,
@@ -171,12 +176,12 @@ fn side_by_side(exam: &Exam, base: &Answers, model: &Answers, shown: &str) {
 
 /// One bar per stage, one line per optimizer step.
 #[derive(Default)]
-pub struct Display {
+pub(crate) struct Display {
     bar: Option<ProgressBar>,
 }
 
 impl Display {
-    pub fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) if !bar.is_finished() => bar.suspend(|| println!("{text}")),
             _ => println!("{text}"),

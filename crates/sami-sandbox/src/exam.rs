@@ -5,7 +5,8 @@ use std::collections::HashSet;
 
 use sami_constitution::{Constitution, ConstitutionSpace, Principle, PrincipleSet};
 use sami_core::{Estimate, MiAccumulator, MiEstimate, mutual_information};
-use sami_eval::{Outcome, Position, Tally, Ties, WinRate, WinRateError, Z_95};
+use sami_eval::statistics::{Bootstrap, estimate};
+use sami_eval::win::{JudgedContest, Outcome, Position, RateError, Ties, WinRate};
 use sami_policy::{
     Comparison, ContrastPolicy, ContrastResponse, ContrastSet, ContrastSetError, Judge, Sample,
     SampleRequest, Sampler, SamplingParams, SetLogps, StreamKey,
@@ -48,7 +49,7 @@ pub enum ExamError {
     Objective(#[from] sami_core::Error),
     /// A rate of nothing.
     #[error(transparent)]
-    WinRate(#[from] WinRateError),
+    WinRate(#[from] RateError),
     /// The model.
     #[error("the model: {0}")]
     Policy(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -262,7 +263,7 @@ impl Exam {
             off_topic: seen.off_topic / n as f64,
             tokens: tokens as f64 / n as f64,
             tokens_by_side: [Lean::For, Lean::Against].map(|side| self.tokens_of(side, &own)),
-            kl: estimate(&differences),
+            kl: estimate(differences).ok_or(ExamError::NoQuery)?,
             entropy: -own.iter().map(|(logp, _)| logp).sum::<f64>() / tokens as f64,
             base_nats: -base.iter().sum::<f64>() / tokens as f64,
             repetition: seen.repeated / seen.runs.max(1.0),
@@ -287,8 +288,19 @@ impl Exam {
             })
             .collect();
         let verdicts = Oracle.judge(&comparisons);
-        let tally: Tally = verdicts.iter().map(|verdict| Outcome::new(verdict, Position::A)).collect();
-        Ok(tally.win_rate(Ties::Half, Z_95)?)
+        let contests: Vec<_> = comparisons
+            .iter()
+            .zip(&verdicts)
+            .map(|(one, verdict)| JudgedContest {
+                id: one.query.to_owned(),
+                constitution: one.constitution.to_owned(),
+                outcomes: vec![(Position::A, Outcome::new(verdict, Position::A))],
+                candidate_length: one.response_a.len(),
+                baseline_length: one.response_b.len(),
+                identical: one.response_a == one.response_b,
+            })
+            .collect();
+        Ok(WinRate::new(&contests, Ties::Half, Bootstrap::default())?)
     }
 
     /// Mean tokens of answers under constitutions that take this side of their first article.
@@ -363,11 +375,4 @@ impl Seen {
 /// Log-probability and tokens of every response under its own constitution.
 fn own_entries(score: &SetLogps) -> Vec<(f64, usize)> {
     (0..score.sum_logps.nrows()).map(|i| (score.sum_logps[[i, i]], score.tokens[[i, i]])).collect()
-}
-
-fn estimate(values: &[f64]) -> Estimate {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    Estimate { mean, standard_error: (n > 1.0).then(|| (squares / (n - 1.0) / n).sqrt()) }
 }

@@ -17,6 +17,7 @@ pub mod corpus;
 mod dialogue;
 pub mod exam;
 mod examiner;
+mod install;
 mod oracle;
 mod quality;
 mod summaries;
@@ -25,8 +26,12 @@ mod world;
 
 pub use dialogue::{Topic, Wish, wish_of, wishes};
 pub use examiner::Examiner;
+pub use install::{Installed, install};
 pub use oracle::{Gibberish, Oracle, Query, Reading, asked};
 pub use quality::{Kind, Lean, Quality, Style};
 pub use summaries::{Post, post_of};
 pub use wordings::{WordingSet, article, principles};
-pub use world::{DIALOGUE_JSONL, POSTS_JSON, WorldError, made_files, main_qualities, task};
+pub use world::{
+    DIALOGUE_EXAM_JSONL, DIALOGUE_JSONL, POSTS_EXAM_JSON, POSTS_JSON, WorldError, exam_queries, made_files,
+    main_qualities, task,
+};

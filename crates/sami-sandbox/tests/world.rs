@@ -131,3 +131,26 @@ fn log_probabilities_are_those_of_the_texts() {
         expected / documents.len() as f64
     );
 }
+
+#[test]
+fn installed_files_are_those_of_the_repository() {
+    let dir = std::env::temp_dir().join(format!("sami-sandbox-{}", std::process::id()));
+    let world = sami_sandbox::install(&dir).unwrap();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut bytes = 0;
+    for (part, path) in [("model", world.model()), ("data", world.queries(Kind::Dialogue).parent().unwrap().into())] {
+        for entry in std::fs::read_dir(path).unwrap() {
+            let path = entry.unwrap().path();
+            let shipped = std::fs::read(here.join(part).join(path.file_name().unwrap())).unwrap();
+            assert!(std::fs::read(&path).unwrap() == shipped, "{}", path.display());
+            bytes += if part == "model" { shipped.len() } else { 0 };
+        }
+    }
+    assert!(bytes < 6 << 20, "the model has {bytes} bytes");
+    for kind in [Kind::Dialogue, Kind::Summaries] {
+        for path in [world.queries(kind), world.principles(kind), world.task(kind)] {
+            assert!(path.is_file(), "{}", path.display());
+        }
+    }
+    std::fs::remove_dir_all(dir).unwrap();
+}
