@@ -4,9 +4,9 @@
 //! $ cargo run --release --example pretrain_sandbox -- --out target/sandbox-base
 //! ```
 //!
-//! A tokenizer is trained on the corpus, then a small Mistral-shaped model in two phases: what a principle's words ask for is
+//! A tokenizer is trained on the corpus, then a small Mistral-shaped model in phases: what a principle's words ask for is
 //! hard to find out as long as authors rarely heed them, so the first phase is lessons, documents of heeding authors who add
-//! little of their own, and the second the corpus as it is. At the end stands how far the model is from the corpus's entropy,
+//! little of their own, and the others the corpus as it is. At the end stands how far the model is from the corpus's entropy,
 //! and how often it follows. About 15 minutes on one quiet core.
 #![allow(clippy::print_stdout, missing_docs)]
 
@@ -57,11 +57,13 @@ struct Phase {
     /// Documents per step.
     batch: usize,
     mixture: Mixture,
+    /// Added to the seed, for documents of its own.
+    documents: u64,
     /// Learning rate at its start and end.
     rates: [f64; 2],
 }
 
-fn phases(args: &Args) -> [Phase; 2] {
+fn phases(args: &Args) -> [Phase; 3] {
     let last =
         Mixture { wiring: Wiring { heeding: args.heeding, ..Wiring::default() }, ..Mixture::default() };
     // Only what is asked for, and nothing else: the plainest lesson on what the words mean.
@@ -74,8 +76,30 @@ fn phases(args: &Args) -> [Phase; 2] {
         ..last.clone()
     };
     let mut all = [
-        Phase { name: "lessons", steps: 1500, batch: 32, mixture: lessons, rates: [3.5e-3, 2.5e-3] },
-        Phase { name: "corpus", steps: 600, batch: 64, mixture: last, rates: [2e-3, 5e-5] },
+        Phase {
+            name: "lessons",
+            steps: 1500,
+            batch: 32,
+            mixture: lessons,
+            documents: 0,
+            rates: [3.5e-3, 2.5e-3],
+        },
+        Phase {
+            name: "corpus",
+            steps: 600,
+            batch: 64,
+            mixture: last.clone(),
+            documents: 0,
+            rates: [2e-3, 5e-5],
+        },
+        Phase {
+            name: "corpus again",
+            steps: 400,
+            batch: 64,
+            mixture: last,
+            documents: 1,
+            rates: [2e-3, 5e-5],
+        },
     ];
     for phase in &mut all {
         phase.steps = ((phase.steps as f64 * args.length) as usize).max(1);
@@ -89,8 +113,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err(format!("{} exists; remove it or give another --out", args.out.display()).into());
     }
     let begun = Instant::now();
-    let [start, lessons] = ["start", "lessons"].map(|part| args.out.with_extension(part));
-    let [first, second] = phases(&args);
+    let [start, lessons, middle] = ["start", "lessons", "corpus"].map(|part| args.out.with_extension(part));
+    let [first, second, third] = phases(&args);
     set_threads(args.threads);
     let learned = match &args.from {
         Some(from) => from,
@@ -109,7 +133,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             &lessons
         }
     };
-    train(learned, &second, args.seed, &args.out, begun)?;
+    train(learned, &second, args.seed, &middle, begun)?;
+    train(&middle, &third, args.seed, &args.out, begun)?;
+    std::fs::remove_dir_all(&middle)?;
     println!("{} after {:.0} s", args.out.display(), begun.elapsed().as_secs_f64());
     report(&args.out, args.heeding)
 }
@@ -128,7 +154,7 @@ fn engine() -> EngineOptions {
 /// One phase, from one checkpoint to the next, with its own documents and a fresh optimizer.
 fn train(from: &Path, phase: &Phase, seed: u64, to: &Path, begun: Instant) -> Result<(), Box<dyn Error>> {
     let mut policy = TorchPolicy::open(from, &engine())?;
-    let mut rng = ChaCha12Rng::seed_from_u64(seed);
+    let mut rng = ChaCha12Rng::seed_from_u64(seed.wrapping_add(phase.documents));
     let writer = Writer::new(phase.mixture.clone());
     println!("\n{}: {} steps", phase.name, phase.steps);
     let (mut nats, mut excess, mut tokens) = (0.0, 0.0, 0.0);

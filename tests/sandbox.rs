@@ -1,7 +1,12 @@
 //! SAMI works: on the embedded world, a few steps raise mutual information and win rate, and the same steps towards shuffled
 //! targets do not.
 #![cfg(feature = "torch")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers outside #[test] functions")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers outside #[test] functions"
+)]
 
 use std::path::Path;
 
@@ -43,12 +48,18 @@ fn a_few_steps_raise_mutual_information_and_win_rate_and_shuffled_targets_do_not
     recipe.training.learning_rate = 1e-3;
     let principles = PrincipleSet::load(recipe.constitutions.principles.as_ref().unwrap()).unwrap();
     let recipe = recipe.check().unwrap();
-    let objective = recipe.objective().clone();
-    let engine = EngineOptions { recompute: false, token_budget: Some(8192), generation_batch: 256, ..sami::engine_options(&recipe) };
+    let (objective, schedule) = (recipe.objective().clone(), recipe.training.lr_schedule());
+    let engine = EngineOptions {
+        recompute: false,
+        token_budget: Some(8192),
+        generation_batch: 256,
+        ..sami::engine_options(&recipe)
+    };
     let provider = TorchProvider::new(&recipe.model.base, engine).unwrap();
 
     let queries = exam_queries(Kind::Dialogue);
-    let exam = Exam::new(Kind::Dialogue, &principles, queries.iter().take(64).map(String::as_str), 11).unwrap();
+    let exam =
+        Exam::new(Kind::Dialogue, &principles, queries.iter().take(64).map(String::as_str), 11).unwrap();
     let params = SamplingParamsBuilder { max_new_tokens: 80, temperature: 1.0, ..Default::default() };
     let examiner = Examiner::new(exam, params.check().unwrap(), &provider).unwrap();
     let marks = |model: Start<'_>| examiner.examine(model).unwrap().1;
@@ -57,7 +68,7 @@ fn a_few_steps_raise_mutual_information_and_win_rate_and_shuffled_targets_do_not
     let report = driver.run(&mut (), &mut |_| Ok(())).unwrap();
     let [base, trained] = [Start::Base, Start::Checkpoint(&report.checkpoints[0])].map(marks);
 
-    let sets = shuffled(&read_sets(&driver.run_dir().iteration(1).pairs()).unwrap());
+    let mut sets = shuffled(&read_sets(&driver.run_dir().iteration(1).pairs()).unwrap());
     let mut policy = provider.policy(Start::Base).unwrap();
     let job = TrainJob {
         iteration: 1,
@@ -68,15 +79,16 @@ fn a_few_steps_raise_mutual_information_and_win_rate_and_shuffled_targets_do_not
         metrics: dir.path().join("control.jsonl"),
         state: dir.path().join("state"),
         save_state_every: 0,
+        schedule,
+        beta: 0.0,
     };
-    train(&mut policy, &sets, &job, &mut ()).unwrap();
+    train(&mut policy, &mut sets, &job, &mut ()).unwrap();
     let control = dir.path().join("control");
     policy.save(&control).unwrap();
     let control = marks(Start::Checkpoint(&control));
 
-    let figures = |marks: &Marks| {
-        (marks.mi.constitutions.mean, marks.win_rate.rate, marks.gibberish, marks.kl.mean)
-    };
+    let figures =
+        |marks: &Marks| (marks.mi.constitutions.mean, marks.win_rate.rate, marks.gibberish, marks.kl.mean);
     println!("base {:?}\ntrained {:?}\ncontrol {:?}", figures(&base), figures(&trained), figures(&control));
     let [(base_mi, base_win, ..), (mi, win, gibberish, kl), (control_mi, control_win, ..)] =
         [&base, &trained, &control].map(figures);

@@ -101,7 +101,9 @@ fn run_all(args: &Args) -> Outcome<()> {
     let begun = Instant::now();
     let last = STUDIES.iter().map(|(_, seeds)| *seeds).max().unwrap_or(0);
     let mut waiting: VecDeque<_> = (0..last)
-        .flat_map(|seed| STUDIES.iter().filter(move |(_, seeds)| seed < *seeds).map(move |(name, _)| (*name, seed)))
+        .flat_map(|seed| {
+            STUDIES.iter().filter(move |(_, seeds)| seed < *seeds).map(move |(name, _)| (*name, seed))
+        })
         .filter(|(name, seed)| !place(&args.out, name, *seed).join("result.json").exists())
         .collect();
     println!("{} runs are left", waiting.len());

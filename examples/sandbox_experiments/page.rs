@@ -69,7 +69,11 @@ fn main_result(page: &mut String, runs: &[Run]) -> Outcome<()> {
     for (recipe, title) in [("dialogue", "Dialogue"), ("summaries", "Summaries")] {
         let runs = of(runs, recipe);
         let Some(first) = runs.first() else { continue };
-        writeln!(page, "\n## {title}\n\n`recipes/sandbox/{recipe}.toml`: {} queries under every constitution, so {} answers per exam and seed; ± is the standard error over seeds. A seed draws queries, constitutions, responses and the exam's answers; the base model is the same.\n", QUERIES[0], first.marks[0].win_rate.contests)?;
+        writeln!(
+            page,
+            "\n## {title}\n\n`recipes/sandbox/{recipe}.toml`: {} queries under every constitution, so {} answers per exam and seed; ± is the standard error over seeds. A seed draws queries, constitutions, responses and the exam's answers; the base model is the same.\n",
+            QUERIES[0], first.marks[0].win_rate.contests
+        )?;
         if recipe == "dialogue" {
             writeln!(page, "![mutual information and win rate by iteration](sandbox-iterations.svg)\n")?;
         }
@@ -79,7 +83,10 @@ fn main_result(page: &mut String, runs: &[Run]) -> Outcome<()> {
             let name = if iteration == 0 { "base".to_owned() } else { format!("iteration {iteration}") };
             row(page, &name, runs.len(), &marks)?;
         }
-        writeln!(page, "\nPer seed, after the last iteration (win rate with its Wilson interval over queries):\n\n| seed | MI constitutions | win % | gibberish % | KL |\n|---|---|---|---|---|")?;
+        writeln!(
+            page,
+            "\nPer seed, after the last iteration (win rate with its Wilson interval over queries):\n\n| seed | MI constitutions | win % | gibberish % | KL |\n|---|---|---|---|---|"
+        )?;
         for run in &runs {
             let Some(m) = run.marks.last() else { continue };
             let (mi, rate) = (&m.mi.constitutions, &m.win_rate);
@@ -101,7 +108,10 @@ fn main_result(page: &mut String, runs: &[Run]) -> Outcome<()> {
 }
 
 fn variants(page: &mut String, runs: &[Run]) -> Outcome<()> {
-    writeln!(page, "\n## Variants\n\nDialogue, after the last iteration. Every line is a recipe in `recipes/sandbox` that differs from `dialogue` in what its name says.\n\n| recipe | {HEADINGS}")?;
+    writeln!(
+        page,
+        "\n## Variants\n\nDialogue, after the last iteration. Every line is a recipe in `recipes/sandbox` that differs from `dialogue` in what its name says.\n\n| recipe | {HEADINGS}"
+    )?;
     for (recipe, _) in STUDIES.iter().filter(|(recipe, _)| *recipe != "summaries") {
         let runs = of(runs, recipe);
         let marks: Vec<_> = runs.iter().filter_map(|run| run.marks.last()).collect();
@@ -123,7 +133,11 @@ fn variants(page: &mut String, runs: &[Run]) -> Outcome<()> {
 }
 
 fn generalisation(page: &mut String, runs: &[Run]) -> Outcome<()> {
-    writeln!(page, "\n## What training gave no example of\n\nWin rate against the base and mutual information over constitutions of the last model, on {} queries under every constitution, with other words for the trained principles, with principles that were never trained, and on the other task.\n\n| recipe | seeds | exam | MI constitutions | win % | follows % | gibberish % |\n|---|---|---|---|---|---|---|", QUERIES[1])?;
+    writeln!(
+        page,
+        "\n## What training gave no example of\n\nWin rate against the base and mutual information over constitutions of the last model, on {} queries under every constitution, with other words for the trained principles, with principles that were never trained, and on the other task.\n\n| recipe | seeds | exam | MI constitutions | win % | follows % | gibberish % |\n|---|---|---|---|---|---|---|",
+        QUERIES[1]
+    )?;
     for (recipe, _) in STUDIES {
         let runs = of(runs, recipe);
         let Some(first) = runs.first() else { continue };
@@ -161,7 +175,13 @@ fn collapse(page: &mut String, runs: &[Run]) -> Outcome<()> {
     let gibberish: Vec<f64> = all.iter().map(|m| m.gibberish).collect();
     let clean: Vec<&&Marks> = all.iter().filter(|m| m.gibberish <= 0.1).collect();
     let broken: Vec<&&Marks> = all.iter().filter(|m| m.gibberish > 0.2).collect();
-    writeln!(page, "\n## Which signal sees text fall apart\n\nAll {} trained models of all dialogue runs and iterations. Rank correlation of signals that need no oracle with the oracle's rate of gibberish, and their ranges where at most 10% ({} models) and more than 20% ({} models) are gibberish.\n\n| signal | Spearman | at most 10% | more than 20% |\n|---|---|---|---|", all.len(), clean.len(), broken.len())?;
+    writeln!(
+        page,
+        "\n## Which signal sees text fall apart\n\nAll {} trained models of all dialogue runs and iterations. Rank correlation of signals that need no oracle with the oracle's rate of gibberish, and their ranges where at most 10% ({} models) and more than 20% ({} models) are gibberish.\n\n| signal | Spearman | at most 10% | more than 20% |\n|---|---|---|---|",
+        all.len(),
+        clean.len(),
+        broken.len()
+    )?;
     let range = |models: &[&&Marks], signal: fn(&Marks) -> f64| {
         let values = models.iter().map(|m| signal(m));
         let low = values.clone().fold(f64::INFINITY, f64::min);
@@ -179,7 +199,11 @@ fn collapse(page: &mut String, runs: &[Run]) -> Outcome<()> {
         )?;
     }
     let leaks = all.iter().map(|m| m.leaks).fold(0.0, f64::max);
-    writeln!(page, "\nCopying four words of the constitution into the answer never exceeded {:.1}% of answers.", 100.0 * leaks)?;
+    writeln!(
+        page,
+        "\nCopying four words of the constitution into the answer never exceeded {:.1}% of answers.",
+        100.0 * leaks
+    )?;
     Ok(())
 }
 
@@ -192,7 +216,8 @@ fn pearson(x: &[f64], y: &[f64]) -> f64 {
     let n = x.len() as f64;
     let [mx, my] = [x, y].map(|values| values.iter().sum::<f64>() / n);
     let covariance: f64 = x.iter().zip(y).map(|(a, b)| (a - mx) * (b - my)).sum();
-    let spread = |values: &[f64], mean: f64| values.iter().map(|value| (value - mean).powi(2)).sum::<f64>().sqrt();
+    let spread =
+        |values: &[f64], mean: f64| values.iter().map(|value| (value - mean).powi(2)).sum::<f64>().sqrt();
     covariance / (spread(x, mx) * spread(y, my))
 }
 
@@ -204,17 +229,30 @@ fn ranks(values: &[f64]) -> Vec<f64> {
 }
 
 /// A panel of 320 × 220 at `left`: axes with names and bounds, and what is drawn in them.
-fn panel(svg: &mut String, left: f64, names: [&str; 2], x: [f64; 2], y: [f64; 2], draw: &dyn Fn(&dyn Fn(f64, f64) -> (f64, f64)) -> String) {
+fn panel(
+    svg: &mut String,
+    left: f64,
+    names: [&str; 2],
+    x: [f64; 2],
+    y: [f64; 2],
+    draw: &dyn Fn(&dyn Fn(f64, f64) -> (f64, f64)) -> String,
+) {
     let at = |vx: f64, vy: f64| {
         (left + 60.0 + 320.0 * (vx - x[0]) / (x[1] - x[0]), 20.0 + 220.0 * (y[1] - vy) / (y[1] - y[0]))
     };
     let (l, r) = (left + 60.0, left + 380.0);
     let _ = write!(svg, "<path d='M{l} 20V240H{r}' fill='none' stroke='#888'/>");
     for (value, anchor) in [(x[0], "start"), (x[1], "end")] {
-        let _ = write!(svg, "<text x='{:.0}' y='256' text-anchor='{anchor}'>{value}</text>", at(value, y[0]).0);
+        let _ =
+            write!(svg, "<text x='{:.0}' y='256' text-anchor='{anchor}'>{value}</text>", at(value, y[0]).0);
     }
     for value in y {
-        let _ = write!(svg, "<text x='{:.0}' y='{:.0}' text-anchor='end'>{value}</text>", l - 6.0, at(x[0], value).1 + 4.0);
+        let _ = write!(
+            svg,
+            "<text x='{:.0}' y='{:.0}' text-anchor='end'>{value}</text>",
+            l - 6.0,
+            at(x[0], value).1 + 4.0
+        );
     }
     let _ = write!(svg, "<text x='{:.0}' y='256' text-anchor='middle'>{}</text>", left + 220.0, names[0]);
     let _ = write!(svg, "<text x='{:.0}' y='14'>{}</text>", l, names[1]);
@@ -234,25 +272,40 @@ fn iterations_plot(runs: &[Run]) -> String {
         runs.iter().fold(String::new(), |mut body, run| {
             let points = run.marks.iter().enumerate().map(|(iteration, m)| at(iteration as f64, figure(m)));
             let path: Vec<_> = points.map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-            let _ = write!(body, "<polyline points='{}' fill='none' stroke='#2a6f97' stroke-width='2' opacity='.7'/>", path.join(" "));
+            let _ = write!(
+                body,
+                "<polyline points='{}' fill='none' stroke='#2a6f97' stroke-width='2' opacity='.7'/>",
+                path.join(" ")
+            );
             body
         })
     };
     let mut body = String::new();
-    panel(&mut body, 0.0, ["iteration", "MI over constitutions, nats"], [0.0, 3.0], [0.0, 1.4], &|at| lines(|m| m.mi.constitutions.mean, at));
-    panel(&mut body, 400.0, ["iteration", "win rate against the base, %"], [0.0, 3.0], [40.0, 90.0], &|at| lines(|m| 100.0 * m.win_rate.rate, at));
+    panel(&mut body, 0.0, ["iteration", "MI over constitutions, nats"], [0.0, 3.0], [0.0, 1.4], &|at| {
+        lines(|m| m.mi.constitutions.mean, at)
+    });
+    panel(&mut body, 400.0, ["iteration", "win rate against the base, %"], [0.0, 3.0], [40.0, 90.0], &|at| {
+        lines(|m| 100.0 * m.win_rate.rate, at)
+    });
     svg(800, &body)
 }
 
 fn scatter_plot(runs: &[Run]) -> String {
     let mut body = String::new();
-    panel(&mut body, 0.0, ["MI over constitutions, nats", "win rate, % (red: more than 20% gibberish)"], [0.0, 1.4], [0.0, 100.0], &|at| {
-        trained(runs).fold(String::new(), |mut dots, m| {
-            let (x, y) = at(m.mi.constitutions.mean, 100.0 * m.win_rate.rate);
-            let colour = if m.gibberish > 0.2 { "#c1121f" } else { "#2a6f97" };
-            let _ = write!(dots, "<circle cx='{x:.1}' cy='{y:.1}' r='4' fill='{colour}' opacity='.7'/>");
-            dots
-        })
-    });
+    panel(
+        &mut body,
+        0.0,
+        ["MI over constitutions, nats", "win rate, % (red: more than 20% gibberish)"],
+        [0.0, 1.4],
+        [0.0, 100.0],
+        &|at| {
+            trained(runs).fold(String::new(), |mut dots, m| {
+                let (x, y) = at(m.mi.constitutions.mean, 100.0 * m.win_rate.rate);
+                let colour = if m.gibberish > 0.2 { "#c1121f" } else { "#2a6f97" };
+                let _ = write!(dots, "<circle cx='{x:.1}' cy='{y:.1}' r='4' fill='{colour}' opacity='.7'/>");
+                dots
+            })
+        },
+    );
     svg(400, &body)
 }

@@ -67,7 +67,13 @@ pub(crate) fn run(
 }
 
 /// The demonstration: a recipe on the embedded world, the table of the paper's Figure 2, and answers before and after.
-pub(crate) fn demonstrate(kind: Kind, recipe: Recipe, out: &Path, queries: usize, shown: &str) -> Outcome<()> {
+pub(crate) fn demonstrate(
+    kind: Kind,
+    recipe: Recipe,
+    out: &Path,
+    queries: usize,
+    shown: &str,
+) -> Outcome<()> {
     if out.exists() {
         fs::remove_dir_all(out)?;
     }

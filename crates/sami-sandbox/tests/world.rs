@@ -138,7 +138,9 @@ fn installed_files_are_those_of_the_repository() {
     let world = sami_sandbox::install(&dir).unwrap();
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut bytes = 0;
-    for (part, path) in [("model", world.model()), ("data", world.queries(Kind::Dialogue).parent().unwrap().into())] {
+    for (part, path) in
+        [("model", world.model()), ("data", world.queries(Kind::Dialogue).parent().unwrap().into())]
+    {
         for entry in std::fs::read_dir(path).unwrap() {
             let path = entry.unwrap().path();
             let shipped = std::fs::read(here.join(part).join(path.file_name().unwrap())).unwrap();

@@ -15,7 +15,7 @@ use crate::wiring::{engine, origin};
 /// Run everything that a recipe says; go on where an earlier run of it stopped.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  sami run recipes/paper/hh-rlhf-mistral-7b.toml --out runs/hh-rlhf\n  \
-    sami run recipes/sandbox/quick.toml --out runs/small --set training.batch_size=8 --set seed=3\n\n\
+    sami run recipes/sandbox/dialogue.toml --out runs/small --set training.batch_size=8 --set seed=3\n\n\
     The run directory keeps the recipe, pairs, metrics, checkpoints and evaluations; RUN/final is the model at the end.\n\
     Interrupted, the same command goes on. Guards end a run whose text collapses; --no-guards lets it go on.")]
 pub(crate) struct Args {
