@@ -48,7 +48,7 @@ fn a_few_steps_raise_mutual_information_and_win_rate_and_shuffled_targets_do_not
     recipe.training.learning_rate = 1e-3;
     let principles = PrincipleSet::load(recipe.constitutions.principles.as_ref().unwrap()).unwrap();
     let recipe = recipe.check().unwrap();
-    let (objective, schedule) = (recipe.objective().clone(), recipe.training.lr_schedule());
+    let (objective, schedule) = (*recipe.objective(), recipe.training.lr_schedule());
     let engine = EngineOptions {
         recompute: false,
         token_budget: Some(8192),

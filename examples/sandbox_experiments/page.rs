@@ -160,9 +160,12 @@ fn generalisation(page: &mut String, runs: &[Run]) -> Outcome<()> {
     Ok(())
 }
 
+/// A figure of one model.
+type Signal = fn(&Marks) -> f64;
+
 /// Signals that need no oracle, beside the oracle's rate of gibberish.
 fn collapse(page: &mut String, runs: &[Run]) -> Outcome<()> {
-    let signals: [(&str, fn(&Marks) -> f64); 7] = [
+    let signals: [(&str, Signal); 7] = [
         ("MI over constitutions", |m| m.mi.constitutions.mean),
         ("KL to the base, nats per response", |m| m.kl.mean),
         ("KL to the base, nats per token", |m| m.kl.mean / m.tokens),
@@ -228,6 +231,9 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     values.iter().map(|value| below(*value) + 0.5 * (equal(*value) - 1.0)).collect()
 }
 
+/// Where a point of the plot stands.
+type ToPixels<'a> = dyn Fn(f64, f64) -> (f64, f64) + 'a;
+
 /// A panel of 320 × 220 at `left`: axes with names and bounds, and what is drawn in them.
 fn panel(
     svg: &mut String,
@@ -235,7 +241,7 @@ fn panel(
     names: [&str; 2],
     x: [f64; 2],
     y: [f64; 2],
-    draw: &dyn Fn(&dyn Fn(f64, f64) -> (f64, f64)) -> String,
+    draw: &dyn Fn(&ToPixels<'_>) -> String,
 ) {
     let at = |vx: f64, vy: f64| {
         (left + 60.0 + 320.0 * (vx - x[0]) / (x[1] - x[0]), 20.0 + 220.0 * (y[1] - vy) / (y[1] - y[0]))
@@ -268,7 +274,7 @@ fn svg(width: u32, body: &str) -> String {
 
 fn iterations_plot(runs: &[Run]) -> String {
     let runs = of(runs, "dialogue");
-    let lines = |figure: fn(&Marks) -> f64, at: &dyn Fn(f64, f64) -> (f64, f64)| {
+    let lines = |figure: fn(&Marks) -> f64, at: &ToPixels<'_>| {
         runs.iter().fold(String::new(), |mut body, run| {
             let points = run.marks.iter().enumerate().map(|(iteration, m)| at(iteration as f64, figure(m)));
             let path: Vec<_> = points.map(|(x, y)| format!("{x:.1},{y:.1}")).collect();

@@ -13,10 +13,10 @@ use super::readers::data::{
 use super::readers::driver::recipe::{Override, parse, render};
 
 /// A reader by name.
-pub type Entry = (&'static str, fn(&Path, &[u8]));
+pub(crate) type Entry = (&'static str, fn(&Path, &[u8]));
 
 /// All of them. The path is a directory that nobody else uses.
-pub const ENTRIES: [Entry; 13] = [
+pub(crate) const ENTRIES: [Entry; 13] = [
     ("recipe", recipe),
     ("override", override_of_a_recipe),
     ("principles", principles),
