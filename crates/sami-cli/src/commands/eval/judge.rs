@@ -5,13 +5,19 @@ use std::path::PathBuf;
 use sami_constitution::Task;
 use sami_policy::{Comparison, Judge};
 use sami_remote::{EndpointBuilder, KeySource, RemoteJudge};
+use sami_sandbox::Oracle;
 
 use crate::args::at_least_one;
 use crate::failure::Failure;
 
-// A language model behind an OpenAI-compatible server.
+const SANDBOX: &str = "sandbox";
+
+// The oracle of the sandbox, or a language model behind an OpenAI-compatible server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct JudgeArgs {
+    /// Ask a judge that is built in: the oracle of the embedded world.
+    #[arg(long, value_name = "NAME", value_parser = [SANDBOX], conflicts_with = "judge_server")]
+    pub(crate) judge: Option<String>,
     /// Ask a model behind an OpenAI-compatible server, for example http://localhost:8000/v1.
     #[arg(long, value_name = "URL", requires = "judge_model")]
     pub(crate) judge_server: Option<String>,
@@ -38,6 +44,9 @@ pub(crate) struct JudgeArgs {
 impl JudgeArgs {
     /// The judge, and a name for it that stands beside its verdicts.
     pub(crate) fn open(&self) -> Result<(Box<dyn Judge>, String), Failure> {
+        if self.judge.is_some() {
+            return Ok((Box::new(Oracle), SANDBOX.to_owned()));
+        }
         let (Some(server), Some(model)) = (&self.judge_server, &self.judge_model) else {
             let reason = "verdicts are to be made, and nobody is named to make them".to_owned();
             return Err(Failure::Argument { argument: "--judge-server", reason });
