@@ -116,7 +116,7 @@ fn styles_are_as_frequent_as_the_corpus_says() {
 fn log_probabilities_are_those_of_the_texts() {
     // One wish, one style of heeding author: the same text must come as often as its probability says. A summary of one fact
     // in a given form under "incomplete" is frequent enough to be counted.
-    let documents = documents(Mixture { summaries: 1.0, ..Mixture::default() }, 15_000);
+    let documents = documents(Mixture { summaries: 1.0, ..Mixture::default() }, 150_000);
     let (mut expected, mut seen) = (0.0, 0.0);
     for document in &documents {
         if document.response.matches('.').count() == 1 {
