@@ -381,3 +381,16 @@ fn sharing_the_beginnings_of_prompts_changes_no_response() {
         }
     }
 }
+
+#[test]
+fn saving_over_another_layout_leaves_none_of_its_weights() {
+    // The first model comes in several shards with an index, the second in one file.
+    let dir = tempfile::tempdir().unwrap();
+    let sharded = open("mistral-window", &options());
+    sharded.save(dir.path()).unwrap();
+    assert!(dir.path().join("model.safetensors.index.json").is_file());
+    let single = open("mistral-f32", &options());
+    single.save(dir.path()).unwrap();
+    let opened = TorchPolicy::open(dir.path(), &options()).unwrap();
+    assert_eq!(opened.weights().unwrap(), single.weights().unwrap());
+}

@@ -68,6 +68,7 @@ impl CheckpointWriter {
                 }
                 _ => {}
             }
+            self.remove_others_weights(dir)?;
             self.write_weights(dir, dtype, &tensor)?;
             self.copy_companions(dir)?;
             write_json(&config_path, &config)
@@ -95,6 +96,21 @@ impl CheckpointWriter {
             if from.is_file() {
                 let bytes = fs::read(&from).map_err(Error::io(&from))?;
                 write_atomically(&dir.join(name), |temp| fs::write(temp, &bytes))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Weight files of another layout: a stale index would win over a new single file.
+    fn remove_others_weights(&self, dir: &Path) -> Result<()> {
+        let index = self.layout.indexed.then_some("model.safetensors.index.json");
+        for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
+            let path = entry.map_err(Error::io(dir))?.path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            let weights = name.starts_with("model")
+                && (name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json"));
+            if weights && !self.layout.shards.contains_key(name) && index != Some(name) {
+                fs::remove_file(&path).map_err(Error::io(&path))?;
             }
         }
         Ok(())
