@@ -6,8 +6,8 @@
 //! small grammar, so
 //!
 //! - an [oracle](Oracle) reads from a response alone which principles it follows, and whether it is a response at all;
-//! - an [exam](exam) says what a model has learned of the constitutions, with no model or person as judge;
-//! - the [corpus](corpus) that a base model learns from has a known entropy, below which no model's loss can fall.
+//! - an [exam] says what a model has learned of the constitutions, with no model or person as judge;
+//! - the [corpus] that a base model learns from has a known entropy, below which no model's loss can fall.
 //!
 //! In the corpus a constitution has only a weak effect on what is written under it ([`corpus::Wiring`]): a base model
 //! trained on it follows constitutions a little, and SAMI has something to amplify.
