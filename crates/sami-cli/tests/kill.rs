@@ -1,13 +1,16 @@
 //! kill -9 at any moment, then the same command: the same bytes as an uninterrupted run. With real processes.
 //!
-//! `SAMI_KILLS=1000 cargo test -p sami-cli --test kill` kills as often as that.
+//! ```text
+//! SAMI_KILLS=1000 cargo test -p sami-cli --test kill                              as many kills
+//! SAMI_SOAK_MINUTES=120 cargo test -p sami-cli --test kill soak -- --nocapture    two hours of the sandbox recipe
+//! ```
 #![allow(clippy::unwrap_used, reason = "helpers outside #[test] functions")]
 
 mod common;
 
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use common::kills::{draws, interrupt_after, kill_when, spawn};
 use common::{World, assert_same, snapshot, text};
 
 /// Small, so that being killed is most of what happens.
@@ -17,36 +20,6 @@ fn recipe(world: &World) {
         [training]\niterations = 2\nbatch_size = 2\nlearning_rate = 1e-3\nbeta = 0.1\n[evaluation]\nqueries = 3\n\
         [guards]\naction = \"warn\"\nqueries = 2\n";
     world.write("recipe.toml", text);
-}
-
-fn spawn(world: &World, arguments: &str) -> Child {
-    let mut command = world.command(arguments);
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-}
-
-/// SIGKILL after `patience`, or as soon as `now` says so; whether the process had ended by itself before.
-fn kill_when(child: &mut Child, patience: Duration, now: &dyn Fn() -> bool) -> bool {
-    let deadline = Instant::now() + patience;
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success(), "{status}");
-            return true;
-        }
-        if Instant::now() >= deadline || now() {
-            child.kill().unwrap();
-            return child.wait().unwrap().success();
-        }
-        std::thread::sleep(Duration::from_micros(500));
-    }
-}
-
-/// Numbers in [0, 1) that are the same in every test run.
-fn draws(seed: u64) -> impl Iterator<Item = f64> {
-    let mut state = seed;
-    std::iter::repeat_with(move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f64 / f64::from(1 << 24)
-    })
 }
 
 #[test]
@@ -65,7 +38,7 @@ fn killed_at_random_the_same_bytes() {
         // A process that is killed at once gets nowhere, so the patience grows until the run ends.
         let mut patience = whole.mul_f64(0.25);
         loop {
-            let mut child = spawn(&world, &format!("run recipe.toml --out {out}"));
+            let mut child = spawn(world.command(&format!("run recipe.toml --out {out}")));
             if kill_when(&mut child, patience.mul_f64(draws.next().unwrap() * 1.6 + 0.05), &|| false) {
                 break;
             }
@@ -104,7 +77,7 @@ fn killed_at_every_boundary_the_same_bytes() {
             missed.push(boundary.as_str());
             continue;
         }
-        let mut child = spawn(&world, "run recipe.toml --out run");
+        let mut child = spawn(world.command("run recipe.toml --out run"));
         let patience = Duration::from_secs(120);
         assert!(!kill_when(&mut child, patience, &|| path.exists()) || boundary == "final", "{boundary}");
         assert!(path.exists() || boundary.contains("training-state"), "{boundary} never came");
@@ -127,7 +100,7 @@ fn killed_training_alone_ends_with_the_same_bytes() {
     let (mut kills, mut draws) = (0, draws(11));
     let mut patience = whole.mul_f64(0.4);
     loop {
-        let mut child = spawn(&world, &format!("{train} --out run"));
+        let mut child = spawn(world.command(&format!("{train} --out run")));
         if kill_when(&mut child, patience.mul_f64(draws.next().unwrap() + 0.5), &|| false) {
             break;
         }
@@ -143,4 +116,63 @@ fn killed_training_alone_ends_with_the_same_bytes() {
     let message = text(&output.stderr);
     assert!(message.contains("was made with other settings: beta, engine differ"), "{message}");
     assert_same(&snapshot(&world.path("run")), &expected, "refused");
+}
+
+/// A number from the environment.
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap())
+}
+
+/// The recipe that is shipped, shortened, killed and interrupted at random until the time is up: `SAMI_SOAK_MINUTES`, or one run.
+/// `SAMI_SOAK_SEED` draws other moments, and `SAMI_SOAK_DIR` is where the directories are and stay.
+#[test]
+#[allow(clippy::print_stderr, reason = "a line for each run says how far hours of work have come")]
+fn soak() {
+    let minutes = setting("SAMI_SOAK_MINUTES");
+    let world = World::sandbox(std::env::var_os("SAMI_SOAK_DIR").map(Into::into));
+    // Every step and every few queries leave something behind; hours are for longer runs than seconds.
+    let (queries, tokens, evaluation) = if minutes.is_some() { (16, 48, 12) } else { (4, 10, 3) };
+    let run = format!(
+        "run recipes/sandbox/dialogue.toml --set training.save_state_every=1 --set training.batch_size={queries} \
+         --set training.batches=1 --set sampling.chunk=4 --set sampling.max_new_tokens={tokens} \
+         --set evaluation.queries={evaluation} --set guards.queries=4 --set guards.action=warn --out"
+    );
+    let begun = Instant::now();
+    world.succeed(&format!("{run} whole"));
+    let whole = begun.elapsed();
+    let expected = snapshot(&world.path("whole"));
+    eprintln!("uninterrupted: {:.1} s, {} files", whole.as_secs_f64(), expected.len());
+    let (first, end) =
+        (setting("SAMI_SOAK_SEED").unwrap_or(1), Duration::from_secs(minutes.unwrap_or(0) * 60));
+    let (mut all, mut runs) = (0, 0);
+    while runs == 0 || begun.elapsed() < end {
+        let seed = first + runs;
+        let mut draws = draws(seed);
+        let (mut kills, mut interrupts) = (0, 0);
+        let mut patience = whole.mul_f64(0.2);
+        loop {
+            let mut child = spawn(world.command(&format!("{run} run")));
+            let moment = patience.mul_f64(draws.next().unwrap() * 1.6 + 0.05);
+            let gently = draws.next().unwrap() < 0.2;
+            let ended = if gently {
+                interrupt_after(&mut child, moment)
+            } else {
+                kill_when(&mut child, moment, &|| false)
+            };
+            if ended {
+                break;
+            }
+            *(if gently { &mut interrupts } else { &mut kills }) += 1;
+            patience = patience.mul_f64(1.04);
+        }
+        all += kills + interrupts;
+        eprintln!(
+            "run {runs}, seed {seed}: {kills} kills and {interrupts} interruptions; {all} after {:.0} s",
+            begun.elapsed().as_secs_f64()
+        );
+        assert_same(&snapshot(&world.path("run")), &expected, &format!("seed {seed}"));
+        std::fs::remove_dir_all(world.path("run")).unwrap();
+        runs += 1;
+    }
+    assert!(all > 0, "never killed");
 }

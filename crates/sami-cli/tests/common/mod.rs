@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers outside #[test] functions")]
 
+pub mod kills;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -35,6 +37,20 @@ impl World {
         Self { dir }
     }
 
+    /// A directory that looks like the repository to the sandbox's recipes; it stays where `parent` is given.
+    pub fn sandbox(parent: Option<PathBuf>) -> Self {
+        let keep = parent.is_some();
+        let parent = parent.unwrap_or_else(|| PathBuf::from("/dev/shm"));
+        let mut dir = tempfile::tempdir_in(parent).or_else(|_| tempfile::tempdir()).unwrap();
+        dir.disable_cleanup(keep);
+        sami_sandbox::install(&dir.path().join("crates/sami-sandbox")).unwrap();
+        let recipes = dir.path().join("recipes/sandbox");
+        std::fs::create_dir_all(&recipes).unwrap();
+        let recipe = include_str!("../../../../recipes/sandbox/dialogue.toml");
+        std::fs::write(recipes.join("dialogue.toml"), recipe).unwrap();
+        Self { dir }
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -64,7 +80,9 @@ impl World {
 
     /// The command in this directory, with one thread, so that runs are the same.
     pub fn command(&self, arguments: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sami"));
+        // SAMI_BIN: a copy that later builds leave alone, for tests of hours.
+        let program = std::env::var_os("SAMI_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_sami").into());
+        let mut command = Command::new(program);
         command.args(arguments.split_whitespace()).current_dir(self.dir.path());
         command.env("OMP_NUM_THREADS", "1").env_remove("SAMI_LOG").env_remove("RUST_BACKTRACE");
         command
