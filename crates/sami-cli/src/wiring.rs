@@ -11,9 +11,6 @@ use crate::args::{ModelArgs, SamplingArgs};
 use crate::failure::Failure;
 use crate::hub;
 
-/// Packed tokens that go through the layers at once in training, unless something else is asked for.
-pub(crate) const TOKEN_BUDGET: usize = 4096;
-
 /// The engine that a recipe asks for.
 pub(crate) fn engine(recipe: &ValidRecipe) -> EngineOptions {
     let (training, engine) = (&recipe.training, EngineOptions::default());
@@ -46,8 +43,7 @@ pub(crate) fn engine(recipe: &ValidRecipe) -> EngineOptions {
         },
         precision,
         save_dtype: Some(dtype(training.save_dtype)),
-        // Fixed, so that an interrupted run ends with the same bytes.
-        token_budget: Some(recipe.model.token_budget.unwrap_or(TOKEN_BUDGET)),
+        token_budget: recipe.model.token_budget,
         recompute: training.recompute,
         generation_batch: recipe.model.generation_batch.unwrap_or(engine.generation_batch),
         lora: training.lora.as_ref().map(|lora| LoraConfig {

@@ -45,6 +45,9 @@ pub enum BadLine {
     /// A gzip file that ends early or does not match its checksum.
     #[error("the gzip data is damaged or cut off ({0}); fetch the file again")]
     Gzip(String),
+    /// A Parquet file whose pages do not say what its description promises.
+    #[error("the Parquet data is damaged or cut off ({0}); fetch the file again")]
+    Parquet(String),
 }
 
 impl BadLine {
@@ -61,6 +64,7 @@ impl BadLine {
             Self::RepeatedId(_) => "repeated-id",
             Self::TooLong(_) => "too-long",
             Self::Gzip(_) => "damaged-gzip",
+            Self::Parquet(_) => "damaged-parquet",
         }
     }
 
@@ -101,6 +105,14 @@ pub enum DataError {
         line: usize,
         /// What is wrong.
         problem: BadLine,
+    },
+    /// A Parquet file that cannot be read at all.
+    #[error("{path} is a Parquet file that cannot be read: {reason}", path = path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, or with this program.
+        reason: String,
     },
     /// A file without any line.
     #[error("{path} is empty; it should hold one JSON object per line", path = path.display())]

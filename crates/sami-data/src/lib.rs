@@ -2,7 +2,7 @@
 //!
 //! | in | out |
 //! |---|---|
-//! | HH-RLHF, TL;DR or plain JSONL files, gzip or not | [`Query`]s: [`read_queries`], or one at a time by [`QueryReader`]; two halves by [`split_two`] |
+//! | HH-RLHF, TL;DR or plain JSONL files, gzip or not, and the same rows in Parquet (feature `parquet`) | [`Query`]s: [`read_queries`], or one at a time by [`QueryReader`]; two halves by [`split_two`] |
 //! | sampled text | a response and whether it was edited: [`ResponseFilter::process`]; typed reasons to leave a set out: [`ResponseFilter::reject`] |
 //! | `pairs.jsonl`, or the paper's JSON | [`PairRecord`]s: [`read_pairs`], or one at a time by [`PairReader`] |
 //! | a run's directory | its files as types: [`RunDir`] |
@@ -16,9 +16,15 @@ mod append;
 mod atomic;
 mod error;
 mod lines;
+#[cfg(not(feature = "parquet"))]
+mod no_parquet;
 mod pair_index;
 mod pairs;
 mod paper_pairs;
+#[cfg(feature = "parquet")]
+mod parquet_pages;
+#[cfg(feature = "parquet")]
+mod parquet_rows;
 mod queries;
 mod query_index;
 mod query_report;
@@ -26,6 +32,11 @@ mod responses;
 mod run_dir;
 mod split;
 mod tldr;
+
+#[cfg(not(feature = "parquet"))]
+use no_parquet::ParquetRows;
+#[cfg(feature = "parquet")]
+use parquet_rows::ParquetRows;
 
 pub use append::JsonlAppender;
 pub use atomic::atomic_write;

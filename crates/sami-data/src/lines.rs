@@ -1,4 +1,4 @@
-//! Lines of plain or gzip files, with their numbers, in bounded memory.
+//! Lines of plain, gzip or Parquet files, with their numbers, in bounded memory.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
+use crate::ParquetRows;
 use crate::error::{BadLine, DataError};
 
 /// A longer line is refused, not held: 64 MiB.
@@ -18,16 +19,17 @@ pub const MAX_LINE_BYTES: usize = 64 << 20;
 pub struct Line {
     /// From 1.
     pub number: usize,
-    /// Where it begins, in bytes of the file (of the decompressed one, for gzip).
+    /// Where it begins, in bytes of the file (of the decompressed one, for gzip; 0 in a Parquet file).
     pub offset: u64,
     /// Its text without the line end.
     pub text: Result<String, BadLine>,
 }
 
-/// Reads a file line by line. Gzip is told by the file's first two bytes, not by its name, and may have several members.
+/// Reads a file line by line. Gzip is told by the file's first two bytes, not by its name, and may have several members. So is
+/// Parquet, whose rows are lines of JSON: an object of the columns that hold text or whole numbers (feature `parquet`).
 ///
-/// Yields every line with its number, and [`DataError::Io`] where the system fails. Damaged gzip data is the last line's
-/// problem. Blank lines at the end of the file are not yielded; earlier ones are [`BadLine::Blank`].
+/// Yields every line with its number, and [`DataError::Io`] where the system fails. Damaged gzip or Parquet data is the last
+/// line's problem. Blank lines at the end of the file are not yielded; earlier ones are [`BadLine::Blank`].
 #[derive(Debug)]
 pub struct LineReader {
     path: PathBuf,
@@ -41,11 +43,19 @@ pub struct LineReader {
     ended: bool,
 }
 
+/// The first bytes of a Parquet file.
+const PARQUET: &[u8] = b"PAR1";
+
 /// Where decoded bytes come from.
 #[derive(Debug)]
 enum Source {
     Plain(BufReader<Hashing>),
     Gzip(Box<BufReader<MultiGzDecoder<BufReader<Hashing>>>>),
+    /// Read from its end, so its hash is taken once the rows were.
+    Parquet {
+        rows: Box<ParquetRows>,
+        sha256: String,
+    },
 }
 
 /// Hashes bytes as they are on disk, while they are read.
@@ -79,7 +89,15 @@ impl Source {
         if file.metadata().map_err(at())?.is_dir() {
             return Err(at()(io::Error::from(io::ErrorKind::IsADirectory)));
         }
-        Self::new(Bytes::File(file)).map_err(at())
+        let source = Self::new(Bytes::File(file)).map_err(at())?;
+        if let Self::Plain(reader) = &source
+            && reader.buffer().starts_with(PARQUET)
+        {
+            let rows = ParquetRows::open(File::open(path).map_err(at())?);
+            let rows = rows.map_err(|reason| DataError::Parquet { path: path.to_owned(), reason })?;
+            return Ok(Self::Parquet { rows: Box::new(rows), sha256: String::new() });
+        }
+        Ok(source)
     }
 
     fn new(bytes: Bytes) -> io::Result<Self> {
@@ -91,10 +109,15 @@ impl Source {
         })
     }
 
-    fn reader(&mut self) -> &mut dyn BufRead {
+    /// The decoded bytes; a Parquet file has none that mean anything in their order.
+    fn reader(&mut self) -> io::Result<&mut dyn BufRead> {
         match self {
-            Self::Plain(reader) => reader,
-            Self::Gzip(reader) => reader.as_mut(),
+            Self::Plain(reader) => Ok(reader),
+            Self::Gzip(reader) => Ok(reader.as_mut()),
+            Self::Parquet { .. } => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "it is a Parquet file, and only queries, one a row, are read from those; write it as JSON",
+            )),
         }
     }
 
@@ -102,6 +125,7 @@ impl Source {
         let hash = match self {
             Self::Plain(reader) => &reader.get_ref().hash,
             Self::Gzip(reader) => &reader.get_ref().get_ref().get_ref().hash,
+            Self::Parquet { sha256, .. } => return sha256.clone(),
         };
         hexadecimal(hash.clone())
     }
@@ -149,16 +173,33 @@ impl LineReader {
     /// All that is left to read, as one piece.
     pub(crate) fn read_whole(&mut self) -> Result<Vec<u8>, DataError> {
         let mut bytes = Vec::new();
-        self.source.reader().read_to_end(&mut bytes).map_err(DataError::io(&self.path))?;
+        let mut read = || self.source.reader()?.read_to_end(&mut bytes);
+        read().map_err(DataError::io(&self.path))?;
         Ok(bytes)
     }
 
     /// The next line that is not blank, with blank ones counted into `self.blanks`; `None` at the end.
-    fn line_with_text(&mut self) -> Result<Option<Line>, io::Error> {
+    fn line_with_text(&mut self) -> Result<Option<Line>, DataError> {
+        if let Source::Parquet { rows, sha256: hash } = &mut self.source {
+            let text = match rows.next() {
+                Ok(Some(row)) => Ok(row),
+                Ok(None) => {
+                    *hash = sha256(&self.path)?;
+                    return Ok(None);
+                }
+                Err(reason) => {
+                    self.ended = true;
+                    Err(BadLine::Parquet(reason))
+                }
+            };
+            self.number += 1;
+            return Ok(Some(Line { number: self.number, offset: 0, text }));
+        }
         loop {
             let mut bytes = Vec::new();
             let offset = self.offset;
-            let text = match read_line(self.source.reader(), &mut bytes) {
+            let read = self.source.reader().and_then(|reader| read_line(reader, &mut bytes));
+            let text = match read {
                 Ok(None) => return Ok(None),
                 Ok(Some((read, fits))) => {
                     self.offset += read;
@@ -171,7 +212,7 @@ impl LineReader {
                     self.ended = true;
                     Err(BadLine::Gzip(error.to_string()))
                 }
-                Err(error) => return Err(error),
+                Err(source) => return Err(DataError::Io { path: self.path.clone(), source }),
             };
             self.number += 1;
             if text.as_ref().is_ok_and(|text| text.trim().is_empty()) {
@@ -197,9 +238,9 @@ impl Iterator for LineReader {
                     self.ended = true;
                     return None;
                 }
-                Err(source) => {
+                Err(error) => {
                     self.ended = true;
-                    return Some(Err(DataError::Io { path: self.path.clone(), source }));
+                    return Some(Err(error));
                 }
             }
         }
@@ -274,6 +315,6 @@ pub(crate) fn read_whole(path: &Path) -> Result<Vec<u8>, DataError> {
 /// The first bytes of a file, decompressed if it is gzip.
 pub(crate) fn peek(path: &Path) -> Result<Vec<u8>, DataError> {
     let mut source = Source::open(path)?;
-    let bytes = source.reader().fill_buf().map_err(DataError::io(path))?;
+    let bytes = source.reader().and_then(|reader| reader.fill_buf()).map_err(DataError::io(path))?;
     Ok(bytes.to_vec())
 }

@@ -346,7 +346,7 @@ enum PlainId {
 pub(crate) fn label<'a>(path: &Path, earlier: impl Iterator<Item = &'a Path>) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
-    let stem = name.strip_suffix(".jsonl").or_else(|| name.strip_suffix(".json")).unwrap_or(name);
+    let stem = [".jsonl", ".json", ".parquet"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
     match earlier.filter(|one| one.file_name() == path.file_name()).count() {
         0 => stem.to_owned(),
         before => format!("{stem}#{}", before + 1),

@@ -178,6 +178,20 @@ pub enum DriverError {
         /// Rejected ones.
         rejected: usize,
     },
+    /// The filters rejected all of a model's answers to the held-out queries.
+    #[error(
+        "the filters rejected all {queries} answers of π_{model} to the held-out queries, so there is nothing to measure; {path} has \
+         them with the reasons. Loosen the task's [responses], raise sampling.max_new_tokens or sampling.temperature, lower \
+         training.learning_rate, or do without (evaluation.queries = 0); choose another --out for the changed recipe"
+    )]
+    AllRejected {
+        /// The answers.
+        path: PathBuf,
+        /// η.
+        model: usize,
+        /// How many queries.
+        queries: usize,
+    },
     /// The data cannot supply what the recipe asks for; found before any work.
     #[error(
         "iteration {iteration} needs {needed} queries, and split {split} has {available} left for it; add data, or lower \
@@ -320,6 +334,7 @@ impl DriverError {
             | Self::RejectedPair { .. }
             | Self::NoPairs { .. }
             | Self::NothingToScore
+            | Self::AllRejected { .. }
             | Self::ForeignPair { .. }
             | Self::TooFewQueries { .. }
             | Self::QueriesExhausted { .. }

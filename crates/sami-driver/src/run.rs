@@ -151,17 +151,23 @@ impl<P: PolicyProvider> Driver<P> {
             if !evaluated && (checkpoint.is_some() || !self.plan.evaluation().is_empty()) {
                 observer.event(Event::IterationBegun { iteration, iterations });
             }
-            if checkpoint.is_some() && !generated {
-                self.generate(iteration, observer)?;
-                state.finish(iteration, RunStage::Generate);
-                self.run.write_state(&state)?;
-            }
             if checkpoint.is_some() {
-                // These pairs were sampled by the model before.
+                let exhausted = match (!generated).then(|| self.generate(iteration, observer)) {
+                    Some(Err(error @ DriverError::QueriesExhausted { .. })) => Some(error),
+                    Some(Err(error)) => return Err(error),
+                    Some(Ok(())) => {
+                        state.finish(iteration, RunStage::Generate);
+                        self.run.write_state(&state)?;
+                        None
+                    }
+                    None => None,
+                };
+                // These pairs were sampled by the model before. It may have collapsed so far that the filters left too few.
                 if let Some(report) = self.watch_pairs(iteration, observer)? {
                     (last, stopped) = (iteration.saturating_sub(2), Some(report));
                     break;
                 }
+                exhausted.map_or(Ok(()), Err)?;
             }
             if checkpoint.is_some() && !trained {
                 self.train(iteration, observer)?;
@@ -169,11 +175,13 @@ impl<P: PolicyProvider> Driver<P> {
                 self.run.write_state(&state)?;
             }
             if !self.plan.evaluation().is_empty() {
-                evaluations.push(self.evaluate(iteration, observer)?);
+                let summary = self.evaluate(iteration, observer)?;
                 if let Some(report) = self.watch_evaluation(iteration, observer)? {
+                    evaluations.extend(summary);
                     (last, stopped) = (iteration.saturating_sub(1), Some(report));
                     break;
                 }
+                evaluations.push(summary.map_or_else(|| Err(self.all_rejected(iteration)), Ok)?);
             }
             if !evaluated {
                 if let Some(checkpoint) = &checkpoint {
@@ -324,8 +332,21 @@ impl<P: PolicyProvider> Driver<P> {
         self.run.eval().join(format!("iteration-{iteration}"))
     }
 
-    /// Lets π_η answer the held-out queries, and scores its answers with itself.
-    fn evaluate(&self, iteration: usize, observer: &mut dyn Observer) -> Result<ScoreSummary, DriverError> {
+    /// Why there are no figures of π_η's answers.
+    fn all_rejected(&self, model: usize) -> DriverError {
+        DriverError::AllRejected {
+            path: self.evaluation_dir(model).join("pairs.jsonl"),
+            model,
+            queries: self.plan.evaluation().len(),
+        }
+    }
+
+    /// Lets π_η answer the held-out queries, and scores its answers with itself; `None` where the filters kept none of them.
+    fn evaluate(
+        &self,
+        iteration: usize,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<ScoreSummary>, DriverError> {
         let dir = self.evaluation_dir(iteration);
         let path = dir.join("summary.json");
         let summary = match fs::read(&path) {
@@ -343,7 +364,10 @@ impl<P: PolicyProvider> Driver<P> {
                     ..self.job(EVALUATION)
                 };
                 self.sample(&job, checkpoint.as_deref(), observer)?;
-                let sets = read_sets(&job.out)?;
+                let sets = match read_sets(&job.out) {
+                    Err(DriverError::NoPairs { .. }) => return Ok(None),
+                    sets => sets?,
+                };
                 let scores = dir.join("scores.jsonl");
                 self.score(&sets, &scores, checkpoint.as_deref(), observer)?;
                 // From the file, so that it is the same however often scoring was interrupted.
@@ -353,7 +377,7 @@ impl<P: PolicyProvider> Driver<P> {
             }
         };
         observer.event(Event::Evaluated { iteration, summary: &summary });
-        Ok(summary)
+        Ok(Some(summary))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use sami_data::{PairReader, PairRecord};
+use sami_data::PairReader;
 use sami_policy::{ContrastPolicy, ContrastSet, PolicyProvider, Start};
 
 use crate::error::{Doing, DriverError};
@@ -70,10 +70,16 @@ impl<P: PolicyProvider> Driver<P> {
                 source,
             });
         }
-        let records = (PairReader::open(pairs)?)
-            .filter(|record| record.as_ref().map_or(true, PairRecord::is_kept))
-            .take(self.recipe.guards.queries)
-            .collect::<Result<Vec<_>, _>>()?;
+        let (mut records, mut rejected, mut reader) = (Vec::new(), 0, PairReader::open(pairs)?);
+        while records.len() < self.recipe.guards.queries
+            && let Some(record) = reader.next().transpose()?
+        {
+            if record.is_kept() {
+                records.push(record);
+            } else {
+                rejected += 1;
+            }
+        }
         let sets = records.iter().map(contrast_set).collect::<Result<Vec<_>, _>>()?;
         let base = self.own_logps(&sets, Start::Base)?;
         let kl = match self.checkpoint(model) {
@@ -88,6 +94,7 @@ impl<P: PolicyProvider> Driver<P> {
             text: TextFigures::of(&records),
             base_logps: mean(base.iter().copied()),
             kl,
+            rejected: rejected as f64 / (rejected + records.len()).max(1) as f64,
         };
         write_json(&path, &figures)?;
         Ok(figures)

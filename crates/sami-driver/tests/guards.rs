@@ -7,8 +7,9 @@ use std::fs;
 
 use common::{World, assert_same, snapshot};
 use sami_driver::recipe::{GuardAction, GuardSection, Recipe};
-use sami_driver::{Driver, DriverError, Event, Guard, GuardFigures, Observer, RunReport};
-use sami_policy::fake::{FakeOptimizer, FakeProvider};
+use sami_driver::{Blame, Driver, DriverError, Event, Guard, GuardFigures, Observer, RunReport, RunStatus};
+use sami_policy::fake::{FakeError, FakeOptimizer, FakePolicy, FakeProvider};
+use sami_policy::{PolicyProvider, Sample, SampleRequest, Sampler, SamplingParams, Start};
 
 /// Sixteen times the learning rate of the other tests.
 const WILD: FakeOptimizer = FakeOptimizer::Adam { lr: 0.8 };
@@ -147,4 +148,99 @@ fn the_card_holds_data_recipe_and_figures() {
         assert!(card.contains(part), "{part:?} is not in\n{card}");
     }
     assert_eq!(card.matches("\n| 0 | ").count(), 1, "{card}");
+}
+
+/// Trained models say the same under every constitution, which no filter lets through.
+#[derive(Debug)]
+struct Mute(FakeProvider);
+
+#[derive(Debug)]
+struct MuteSampler {
+    inner: FakePolicy,
+    mute: bool,
+}
+
+impl Sampler for MuteSampler {
+    type Error = FakeError;
+
+    fn sample(&mut self, asked: &[SampleRequest], params: &SamplingParams) -> Result<Vec<Sample>, FakeError> {
+        let mut samples = self.inner.sample(asked, params)?;
+        for sample in samples.iter_mut().filter(|_| self.mute) {
+            (sample.text, sample.token_ids) = (" No.".to_owned(), None);
+        }
+        Ok(samples)
+    }
+}
+
+impl PolicyProvider for Mute {
+    type Sampler = MuteSampler;
+    type Policy = FakePolicy;
+
+    fn sampler(&self, start: Start<'_>) -> Result<MuteSampler, FakeError> {
+        let mute = matches!(start, Start::Checkpoint(_));
+        Ok(MuteSampler { inner: self.0.sampler(start)?, mute })
+    }
+
+    fn policy(&self, start: Start<'_>) -> Result<FakePolicy, FakeError> {
+        self.0.policy(start)
+    }
+}
+
+fn run_mute(world: &World, recipe: &Recipe, out: &str) -> Result<RunReport, DriverError> {
+    let driver = Driver::new(recipe.clone().check().unwrap(), &world.path(out), Mute(world.provider()))?;
+    driver.run(&mut (), &mut |_| Ok(()))
+}
+
+#[test]
+fn a_model_whose_answers_are_all_rejected_has_collapsed() {
+    let world = World::new(200);
+    let mut recipe = gentle(&world);
+    // Seen in its answers to the held-out queries; without those, in the queries that run out while it samples.
+    for (out, evaluation) in [("evaluated", 10), ("not-evaluated", 0)] {
+        recipe.evaluation.queries = evaluation;
+        let error = run_mute(&world, &recipe, out).unwrap_err();
+        let DriverError::Collapsed { report } = &error else { panic!("{error}") };
+        assert_eq!(report.findings.iter().map(|one| one.guard).collect::<Vec<_>>(), [Guard::Rejected]);
+        assert_eq!((report.figures.model, report.figures.rejected), (1, 1.0));
+        let said = "share of queries whose responses the filters reject beyond the base's is ";
+        assert!(error.to_string().contains(said), "{error}");
+        // The same command says the same and changes nothing; the run can be looked at.
+        let kept = snapshot(&world.path(out));
+        assert_eq!(run_mute(&world, &recipe, out).unwrap_err().to_string(), error.to_string());
+        assert_same(&snapshot(&world.path(out)), &kept, "again");
+        let status = RunStatus::read(&world.path(out)).unwrap();
+        assert_eq!((status.finished, status.models[1].steps), (false, 2));
+        assert_eq!(status.models[0].evaluation.is_some(), evaluation > 0);
+    }
+    // Nothing watches: the reason is told where the work ends.
+    recipe.guards.action = GuardAction::Off;
+    recipe.evaluation.queries = 10;
+    let error = run_mute(&world, &recipe, "unwatched").unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("the filters rejected all 10 answers of π_1 to the held-out queries"), "{text}");
+    assert!(text.contains("unwatched/eval/iteration-1/pairs.jsonl has them with the reasons"), "{text}");
+    recipe.evaluation.queries = 0;
+    let text = run_mute(&world, &recipe, "exhausted").unwrap_err().to_string();
+    assert!(
+        text.starts_with("the queries ran out: of ") && text.contains("rejected were identical "),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_base_whose_answers_are_all_rejected_is_told_before_training() {
+    let world = World::new(200);
+    let mut recipe = recipe(&world);
+    let task = "name = \"strict\"\n[prompts]\nsampling = \"{{ constitution }} {{ query }}\"\n\
+        training = \"{{ constitution }} {{ query }}\"\n[responses]\nrequire_endings = [\"the end\"]\n";
+    let path = world.path("strict.toml");
+    fs::write(&path, task).unwrap();
+    recipe.task.file = Some(path);
+    let error = run(&world, common::ADAM, &recipe, "run").unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("the filters rejected all 10 answers of π_0 to the held-out queries"), "{text}");
+    assert!(text.contains("Loosen the task's [responses]"), "{text}");
+    assert_eq!(error.blame(), Blame::Input);
+    assert_eq!(run(&world, common::ADAM, &recipe, "run").unwrap_err().to_string(), text);
+    assert!(!world.path("run/iteration-1").exists());
 }

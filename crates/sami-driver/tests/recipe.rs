@@ -189,6 +189,28 @@ fn a_run_keeps_its_origin_and_refuses_changed_files() {
 }
 
 #[test]
+fn a_run_keeps_the_token_budget_that_it_began_with() {
+    let world = World::new(200);
+    let recipe = world.recipe();
+    let budget = |recipe: &Recipe, chosen: usize| {
+        recipe.clone().check().unwrap().with_token_budget(&world.path("run"), chosen).model.token_budget
+    };
+    // No run: by the memory that is free. A run: as it began, whatever is free now. The recipe's own comes first.
+    assert_eq!(budget(&recipe, 2048), Some(2048));
+    let begun = recipe.clone().check().unwrap().with_token_budget(&world.path("run"), 2048);
+    Driver::new(begun, &world.path("run"), world.provider()).unwrap();
+    assert_eq!(budget(&recipe, 256), Some(2048));
+    let resumed = recipe.clone().check().unwrap().with_token_budget(&world.path("run"), 256);
+    Driver::new(resumed, &world.path("run"), world.provider()).unwrap();
+    let mut own = recipe.clone();
+    own.model.token_budget = Some(512);
+    assert_eq!(budget(&own, 256), Some(512));
+    let own = own.check().unwrap().with_token_budget(&world.path("run"), 256);
+    let error = Driver::new(own, &world.path("run"), world.provider()).unwrap_err().to_string();
+    assert!(error.contains("was made by another recipe: model.token_budget differ"), "{error}");
+}
+
+#[test]
 fn several_gpus_are_refused_before_anything_is_written() {
     let world = World::new(200);
     let mut recipe = world.recipe();

@@ -61,6 +61,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     }
     let recipe =
         recipe.with_inputs(|base| Ok(hub::model(base)?), |file| Ok::<_, Failure>(hub::data(file)?))?;
+    let chosen = plan_memory(&recipe.model.base, &engine, Work::Train, None)?.token_budget;
+    let recipe = recipe.with_token_budget(&args.out, chosen);
+    let engine = EngineOptions { token_budget: recipe.model.token_budget, ..engine };
     let base = &recipe.model.base;
     let provider = TorchProvider::new(base, engine.clone())?;
     plan_memory(base, &engine, Work::Train, None)?.check(&engine)?;

@@ -15,7 +15,10 @@ use crate::args::{ModelArgs, at_least_one};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::hub;
-use crate::wiring::TOKEN_BUDGET;
+
+/// Packed tokens that go through the layers at once, unless something else is asked for: fixed, so that an interrupted training
+/// ends with the same bytes.
+const TOKEN_BUDGET: usize = 4096;
 
 /// Stage 3 alone: train a checkpoint on pairs.
 #[derive(Debug, clap::Args)]
@@ -103,7 +106,6 @@ impl Args {
             save_dtype: self.save_dtype,
             recompute: !self.no_recompute,
             keep_reference: self.beta > 0.0,
-            // Fixed, so that an interrupted training ends with the same bytes.
             token_budget: Some(self.model.token_budget.unwrap_or(TOKEN_BUDGET)),
             ..self.model.engine()
         }

@@ -32,6 +32,8 @@ pub enum Guard {
     Shorter,
     /// Responses that speak of the constitution or copy it.
     Leak,
+    /// Responses that the task's filters reject.
+    Rejected,
 }
 
 impl fmt::Display for Guard {
@@ -44,6 +46,7 @@ impl fmt::Display for Guard {
             Self::Longer => "length as a multiple of the base's",
             Self::Shorter => "base's length as a multiple of this one",
             Self::Leak => "share of responses that leak the constitution beyond the base's",
+            Self::Rejected => "share of queries whose responses the filters reject beyond the base's",
         })
     }
 }
@@ -60,6 +63,8 @@ pub struct GuardFigures {
     pub base_logps: f64,
     /// Mean over responses of (ln π(y) − ln π_base(y)) / tokens: the estimate of KL(π ‖ base) per token from π's own samples.
     pub kl: f64,
+    /// Share of the queries whose responses the task's filters rejected. All other figures are of those that were kept.
+    pub rejected: f64,
 }
 
 /// A limit that was passed.
@@ -97,7 +102,8 @@ impl GuardReport {
     pub fn new(limits: &GuardSection, base: GuardFigures, figures: GuardFigures) -> Self {
         let ratio = |a: f64, b: f64| if a == b { 1.0 } else { a / b };
         let (text, its) = (&figures.text, &base.text);
-        let found = [
+        let rejected = (Guard::Rejected, figures.rejected - base.rejected, limits.rejected);
+        let of_kept = [
             (Guard::Kl, figures.kl, limits.kl),
             (Guard::Surprise, base.base_logps - figures.base_logps, limits.surprise),
             (Guard::Repetition, text.repetition - its.repetition, limits.repetition),
@@ -106,7 +112,10 @@ impl GuardReport {
             (Guard::Shorter, ratio(its.words, text.words), limits.length),
             (Guard::Leak, text.leak - its.leak, limits.leak),
         ];
-        let passed = found.into_iter().filter(|(_, value, limit)| *limit > 0.0 && value > limit);
+        // Where nothing was kept, there is nothing else to see.
+        let seen = usize::from(text.responses > 0 && its.responses > 0) * of_kept.len();
+        let found = of_kept.into_iter().take(seen).chain([rejected]);
+        let passed = found.filter(|(_, value, limit)| *limit > 0.0 && value > limit);
         let findings = passed.map(|(guard, value, limit)| Finding { guard, value, limit }).collect();
         Self { figures, base, findings }
     }
@@ -125,7 +134,7 @@ mod tests {
 
     fn figures() -> GuardFigures {
         let text = TextFigures { responses: 10, words: 20.0, repetition: 0.1, entropy: 4.0, leak: 0.0 };
-        GuardFigures { model: 1, text, base_logps: -1.0, kl: 0.1 }
+        GuardFigures { model: 1, text, base_logps: -1.0, kl: 0.1, rejected: 0.25 }
     }
 
     #[test]
@@ -146,6 +155,11 @@ mod tests {
         assert_eq!(found(&|f| f.text.words /= limits.length + 0.1), [Guard::Shorter]);
         assert_eq!(found(&|f| f.text.words = 0.0), [Guard::Shorter]);
         assert_eq!(found(&|f| f.text.leak = limits.leak + 0.01), [Guard::Leak]);
+        assert_eq!(found(&|f| f.rejected = 0.25 + limits.rejected), []);
+        assert_eq!(found(&|f| f.rejected = 0.26 + limits.rejected), [Guard::Rejected]);
+        // Nothing was kept: the other figures are those of no text.
+        let none = GuardFigures { rejected: 1.0, model: 1, ..GuardFigures::default() };
+        assert_eq!(found(&|f| *f = none), [Guard::Rejected]);
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use sami_core::Objective;
+use sami_data::RunDir;
 use sami_policy::{SamplingParams, SamplingParamsBuilder, SamplingParamsError};
 use thiserror::Error;
 
-use super::{Device, Dtype, OptimizerName, Recipe, TaskName, Updates};
+use super::{Device, Dtype, OptimizerName, Recipe, TaskName, Updates, parse};
 
 /// What is impossible about a field's value.
 #[derive(Debug, Error, PartialEq)]
@@ -243,6 +244,7 @@ impl Recipe {
             ("guards.entropy", guards.entropy),
             ("guards.length", guards.length),
             ("guards.leak", guards.leak),
+            ("guards.rejected", guards.rejected),
         ] {
             if !(value.is_finite() && value >= 0.0) {
                 return Err(problem(field, Problem::Negative(value)));
@@ -297,6 +299,18 @@ impl ValidRecipe {
             *one = file(one)?;
         }
         Ok(self)
+    }
+
+    /// The same recipe with a token budget, so that an interrupted run goes on in the same pieces, whatever memory is free by
+    /// then: its own, else the one that the run in `out` began with, else `chosen`.
+    #[must_use]
+    pub fn with_token_budget(mut self, out: &Path, chosen: usize) -> Self {
+        let path = RunDir::new(out).recipe();
+        // A copy that cannot be read is refused when the run is opened.
+        let kept = || parse(&path, &std::fs::read_to_string(&path).ok()?).ok()?.model.token_budget;
+        let budget = &mut self.recipe.model.token_budget;
+        *budget = budget.or_else(kept).or(Some(chosen));
+        self
     }
 
     /// The loss and its reduction.

@@ -25,6 +25,8 @@ pub struct GuardSection {
     /// Largest share of responses that speak of principles or constitutions, or copy six words in a row from theirs, beyond
     /// the base's share. Default 0.1.
     pub leak: f64,
+    /// Largest share of queries whose responses the task's filters reject, beyond the base's share. Default 0.5.
+    pub rejected: f64,
 }
 
 impl Default for GuardSection {
@@ -38,6 +40,7 @@ impl Default for GuardSection {
             entropy: 1.5,
             length: 3.0,
             leak: 0.1,
+            rejected: 0.5,
         }
     }
 }

@@ -19,7 +19,7 @@ pub struct ModelSection {
     /// be sharded.
     pub gpus: usize,
     /// At most so many packed tokens go through the layers at once while scoring and training. Changes memory and speed, and
-    /// the result by rounding only. Default: the engine's.
+    /// the result by rounding only. Default: what memory is free when the run begins allows; the run keeps it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_budget: Option<usize>,
     /// Sequences that are generated side by side. Default: the engine's.

@@ -1,0 +1,20 @@
+//! What stands in for Parquet files where the feature `parquet` is off.
+
+use std::fs::File;
+
+/// There is none.
+#[derive(Debug)]
+pub(crate) enum ParquetRows {}
+
+impl ParquetRows {
+    /// Refuses the file.
+    pub(crate) fn open(_: File) -> Result<Self, String> {
+        Err("this program was built without the feature `parquet`: install it with \
+             `cargo install --path crates/sami-cli --features parquet`, or write the rows as JSON lines"
+            .to_owned())
+    }
+
+    pub(crate) fn next(&mut self) -> Result<Option<String>, String> {
+        match *self {}
+    }
+}

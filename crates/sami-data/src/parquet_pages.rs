@@ -1,0 +1,67 @@
+//! Pages of a Parquet column, with what the library that decodes them takes for granted.
+
+use parquet::basic::Encoding;
+use parquet::column::page::{Page, PageMetadata, PageReader};
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::ColumnChunkMetaData;
+
+/// Where a column's pages lie must be places in a file.
+pub(crate) fn check_places(column: &ColumnChunkMetaData) -> Result<()> {
+    let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+    match start >= 0 && column.compressed_size() >= 0 && column.num_values() >= 0 {
+        true => Ok(()),
+        false => Err(ParquetError::General("a column lies outside of the file".to_owned())),
+    }
+}
+
+/// Refuses a page that refers to a dictionary which was not there.
+pub(crate) struct CheckedPages {
+    pages: Box<dyn PageReader>,
+    dictionary: bool,
+}
+
+impl CheckedPages {
+    pub(crate) fn new(pages: Box<dyn PageReader>) -> Self {
+        Self { pages, dictionary: false }
+    }
+}
+
+impl PageReader for CheckedPages {
+    fn get_next_page(&mut self) -> Result<Option<Page>> {
+        let page = self.pages.get_next_page()?;
+        let refers =
+            |encoding: &Encoding| matches!(encoding, Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY);
+        match &page {
+            Some(Page::DictionaryPage { .. }) => self.dictionary = true,
+            Some(Page::DataPage { encoding, .. } | Page::DataPageV2 { encoding, .. })
+                if refers(encoding) && !self.dictionary =>
+            {
+                return Err(ParquetError::General(
+                    "a page refers to a dictionary that is not there".to_owned(),
+                ));
+            }
+            _ => {}
+        }
+        Ok(page)
+    }
+
+    fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
+        self.pages.peek_next_page()
+    }
+
+    fn skip_next_page(&mut self) -> Result<()> {
+        self.pages.skip_next_page()
+    }
+
+    fn at_record_boundary(&mut self) -> Result<bool> {
+        self.pages.at_record_boundary()
+    }
+}
+
+impl Iterator for CheckedPages {
+    type Item = Result<Page>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.get_next_page().transpose()
+    }
+}
