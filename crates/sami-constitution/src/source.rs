@@ -1,7 +1,7 @@
 //! Where a query's constitutions come from.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use rand::Rng;
 use rand::RngExt;
@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::constitution::Constitution;
 use crate::contrast_file::ContrastFile;
 use crate::error::{Error, Location};
+use crate::picked::PickedContrasts;
 use crate::space::{ConstitutionSpace, Contrasts};
 
 /// The constitutions that queries meet.
@@ -24,7 +25,9 @@ pub enum ConstitutionSource {
         /// Which of them meet.
         contrasts: Contrasts,
     },
-    /// One of some chosen contrasts, drawn uniformly for each query: the paper's files, for instance.
+    /// One of some contrasts between combinations of sides, in wordings drawn anew for each query.
+    Picked(PickedContrasts),
+    /// One of some chosen contrasts, word for word: the paper's files, for instance.
     Chosen(ChosenContrasts),
     /// Each query has its own, as constitutional AI and other later methods want.
     PerQuery(QueryConstitutions),
@@ -62,6 +65,36 @@ pub enum SourceProblem {
         /// How many there are.
         found: usize,
     },
+    /// A name that no principle has.
+    #[error("{of}: there is no principle {name:?}; the principles are {}", known.join(", "))]
+    UnknownSide {
+        /// Which contrast.
+        of: String,
+        /// The name.
+        name: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// A constitution that leaves a principle out.
+    #[error("{of}: {id:?} takes no side of {name}; add {name} or not-{name} to it")]
+    NoSide {
+        /// Which contrast.
+        of: String,
+        /// The constitution.
+        id: String,
+        /// The principle.
+        name: String,
+    },
+    /// A constitution that says twice what to do about a principle.
+    #[error("{of}: {id:?} names {name} twice; keep one side of it")]
+    TwoSides {
+        /// Which contrast.
+        of: String,
+        /// The constitution.
+        id: String,
+        /// The principle.
+        name: String,
+    },
     /// A query without constitutions.
     #[error("query {0} has no constitutions of its own; add a line for it")]
     NoQuery(String),
@@ -76,20 +109,20 @@ impl SourceProblem {
     }
 }
 
+/// What a constitution says, whatever the order of its articles.
+fn said(constitution: &Constitution) -> Vec<&str> {
+    let mut texts: Vec<_> = constitution.articles().iter().map(|article| article.text.as_str()).collect();
+    texts.sort_unstable();
+    texts
+}
+
 /// At least two constitutions, no two of them with the same articles.
 fn check(of: &str, constitutions: &[Constitution]) -> Result<(), SourceProblem> {
     let (of, found) = (of.to_owned(), constitutions.len());
     if found < 2 {
         return Err(SourceProblem::TooShort { of, found });
     }
-    let texts: Vec<Vec<&str>> = constitutions
-        .iter()
-        .map(|one| {
-            let mut texts: Vec<_> = one.articles().iter().map(|article| article.text.as_str()).collect();
-            texts.sort_unstable();
-            texts
-        })
-        .collect();
+    let texts: Vec<_> = constitutions.iter().map(said).collect();
     let repeated = texts.iter().enumerate().any(|(index, text)| texts[..index].contains(text));
     if repeated { Err(SourceProblem::Same { of }) } else { Ok(()) }
 }
@@ -121,6 +154,27 @@ impl ChosenContrasts {
     /// As [`ChosenContrasts::new`].
     pub fn from_files(files: impl IntoIterator<Item = ContrastFile>) -> Result<Self, Error> {
         Self::new(files.into_iter().map(|file| vec![file.positive, file.negative]).collect())
+    }
+
+    /// Reads files in the paper's format, and all such files of directories, in this order.
+    ///
+    /// # Errors
+    ///
+    /// As [`ContrastFile::load`] and [`ContrastFile::load_dir`]; [`Error::Source`] with the file for one whose two constitutions say
+    /// the same.
+    pub fn load(paths: &[PathBuf]) -> Result<Self, Error> {
+        let mut contrasts = Vec::new();
+        for path in paths {
+            let files =
+                if path.is_dir() { ContrastFile::load_dir(path)? } else { vec![ContrastFile::load(path)?] };
+            for (index, ContrastFile { positive, negative }) in files.into_iter().enumerate() {
+                let pair = vec![positive, negative];
+                check(&format!("contrast {index}"), &pair)
+                    .map_err(|problem| problem.at(Location::new(Some(path), None)))?;
+                contrasts.push(pair);
+            }
+        }
+        Self::new(contrasts)
     }
 
     /// The contrasts.
@@ -218,8 +272,8 @@ impl QueryConstitutions {
 }
 
 impl ConstitutionSource {
-    /// `n` distinct constitutions for a query. Where there are more, a chosen contrast keeps its first one (the positive one
-    /// of the paper's files) and draws the others; a query's own are drawn uniformly.
+    /// `n` distinct constitutions for a query. Where there are more, a picked or chosen contrast keeps its first one (the
+    /// positive one of the paper's files) and draws the others; a query's own are drawn uniformly.
     ///
     /// # Errors
     ///
@@ -234,15 +288,16 @@ impl ConstitutionSource {
         if n < 2 {
             return Err(Error::NoContrast { wanted: n });
         }
-        let few = |of: String, found| SourceProblem::TooFew { of, wanted: n, found }.at(Location::default());
         match self {
             Self::Drawn { space, contrasts } => space.sample(n, *contrasts, rng),
+            Self::Picked(picked) => {
+                self.check(n)?;
+                Ok(picked.draw(n, rng))
+            }
             Self::Chosen(ChosenContrasts(contrasts)) => {
                 let index = rng.random_range(0..contrasts.len());
                 let mut drawn = contrasts[index].clone();
-                if drawn.len() < n {
-                    return Err(few(format!("contrast {index}"), drawn.len()));
-                }
+                enough(|| format!("contrast {index}"), n, drawn.len())?;
                 drawn[1..].shuffle(rng);
                 drawn.truncate(n);
                 Ok(drawn)
@@ -251,9 +306,7 @@ impl ConstitutionSource {
                 let own = all.get(query);
                 let own =
                     own.ok_or_else(|| SourceProblem::NoQuery(query.to_owned()).at(Location::default()))?;
-                if own.len() < n {
-                    return Err(few(format!("query {query}"), own.len()));
-                }
+                enough(|| format!("query {query}"), n, own.len())?;
                 let mut drawn = own.to_vec();
                 drawn.shuffle(rng);
                 drawn.truncate(n);
@@ -262,14 +315,86 @@ impl ConstitutionSource {
         }
     }
 
-    /// Every constitution that queries may meet, each once; combinations of a space in their first wording.
-    pub fn all(&self) -> Vec<Constitution> {
+    /// Whether any query that has constitutions has `n`, so that a job can be refused before it begins.
+    ///
+    /// # Errors
+    ///
+    /// As [`ConstitutionSource::for_query`]; not that some query has no constitutions of its own.
+    pub fn check(&self, n: usize) -> Result<(), Error> {
+        if n < 2 {
+            return Err(Error::NoContrast { wanted: n });
+        }
+        match self {
+            Self::Drawn { space, .. } => space.check(n),
+            Self::Picked(picked) => {
+                let (of, found) = picked.fewest();
+                enough(|| of, n, found)
+            }
+            Self::Chosen(ChosenContrasts(contrasts)) => {
+                let mut lengths = contrasts.iter().map(Vec::len).enumerate();
+                lengths.try_for_each(|(index, len)| enough(|| format!("contrast {index}"), n, len))
+            }
+            Self::PerQuery(QueryConstitutions(all)) => {
+                let mut lengths = all.iter().map(|(query, own)| (query, own.len()));
+                lengths.try_for_each(|(query, len)| enough(|| format!("query {query}"), n, len))
+            }
+        }
+    }
+
+    /// Whether this query has constitutions, which is a question only where queries have their own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Source`] for one that has none.
+    pub fn check_query(&self, query: &str) -> Result<(), Error> {
+        match self {
+            Self::PerQuery(all) if all.get(query).is_none() => {
+                Err(SourceProblem::NoQuery(query.to_owned()).at(Location::default()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The source that lets all of a query's constitutions meet at once, and how many they are: what an evaluation over the full
+    /// set asks with. Of constitutions of queries, the fewest that a query has.
+    pub fn whole(&self) -> (Self, u64) {
+        match self {
+            Self::Drawn { space, .. } => {
+                (Self::Drawn { space: space.clone(), contrasts: Contrasts::Any }, space.len())
+            }
+            Self::Picked(picked) => {
+                let whole = picked.whole();
+                let (_, count) = whole.fewest();
+                (Self::Picked(whole), count as u64)
+            }
+            Self::Chosen(_) => {
+                let all: Vec<_> = self.all().collect();
+                let count = all.len() as u64;
+                (Self::Chosen(ChosenContrasts(vec![all])), count)
+            }
+            Self::PerQuery(QueryConstitutions(all)) => {
+                (self.clone(), all.values().map(Vec::len).min().unwrap_or(0) as u64)
+            }
+        }
+    }
+
+    /// Every constitution that queries may meet, each once, whatever the order of its articles; combinations of a space in their
+    /// first wording.
+    pub fn all(&self) -> impl Iterator<Item = Constitution> + '_ {
         let listed: Box<dyn Iterator<Item = Constitution> + '_> = match self {
             Self::Drawn { space, .. } => Box::new(space.all()),
+            Self::Picked(picked) => Box::new(picked.all()),
             Self::Chosen(ChosenContrasts(contrasts)) => Box::new(contrasts.iter().flatten().cloned()),
             Self::PerQuery(QueryConstitutions(all)) => Box::new(all.values().flatten().cloned()),
         };
-        let mut seen = std::collections::HashSet::new();
-        listed.filter(|one| seen.insert(one.clone())).collect()
+        let mut seen = HashSet::new();
+        listed.filter(move |one| seen.insert(said(one).into_iter().map(str::to_owned).collect::<Vec<_>>()))
     }
+}
+
+fn enough(of: impl FnOnce() -> String, wanted: usize, found: usize) -> Result<(), Error> {
+    if found >= wanted {
+        return Ok(());
+    }
+    Err(SourceProblem::TooFew { of: of(), wanted, found }.at(Location::default()))
 }

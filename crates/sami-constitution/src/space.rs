@@ -49,7 +49,12 @@ impl ConstitutionSpace {
 
     /// Every combination, each in the first wording of its sides and in the set's order.
     pub fn all(&self) -> impl Iterator<Item = Constitution> + '_ {
-        (0..self.len()).map(|combination| self.build(combination, &|_, _| 0))
+        (0..self.len()).map(|combination| self.plain(combination))
+    }
+
+    /// A combination of this space in the first wording of its sides.
+    pub(crate) fn plain(&self, combination: u64) -> Constitution {
+        self.build(combination, &|_, _| 0)
     }
 
     /// `n` constitutions with distinct combinations of sides: every set of `n` equally likely, in random order, articles in
@@ -80,13 +85,7 @@ impl ConstitutionSpace {
         contrasts: Contrasts,
         rng: &mut R,
     ) -> Result<Vec<Constitution>, Error> {
-        if n < 2 {
-            return Err(Error::NoContrast { wanted: n });
-        }
-        if n as u64 > self.len() {
-            let principles = self.principles.principles().len();
-            return Err(Error::TooFew { wanted: n, available: self.len(), principles });
-        }
+        self.check(n)?;
         let combinations = match contrasts {
             Contrasts::Any => distinct(0, self.len(), n, rng),
             Contrasts::AgainstAllPrinciples => {
@@ -95,6 +94,27 @@ impl ConstitutionSpace {
                 others
             }
         };
+        Ok(self.worded(combinations, rng))
+    }
+
+    /// Whether there are `n` combinations.
+    ///
+    /// # Errors
+    ///
+    /// As [`ConstitutionSpace::sample_distinct`].
+    pub(crate) fn check(&self, n: usize) -> Result<(), Error> {
+        if n < 2 {
+            return Err(Error::NoContrast { wanted: n });
+        }
+        if n as u64 > self.len() {
+            let principles = self.principles.principles().len();
+            return Err(Error::TooFew { wanted: n, available: self.len(), principles });
+        }
+        Ok(())
+    }
+
+    /// Constitutions of these combinations, which must be of this space, in wordings drawn once for all of them.
+    pub(crate) fn worded<R: Rng + ?Sized>(&self, combinations: Vec<u64>, rng: &mut R) -> Vec<Constitution> {
         let wordings: Vec<[usize; 2]> = self
             .principles
             .principles()
@@ -105,7 +125,7 @@ impl ConstitutionSpace {
             Stance::Principle => wordings[principle][0],
             Stance::Antithesis => wordings[principle][1],
         };
-        Ok(combinations.into_iter().map(|combination| self.build(combination, &wording)).collect())
+        combinations.into_iter().map(|combination| self.build(combination, &wording)).collect()
     }
 
     fn build(&self, combination: u64, wording: &dyn Fn(usize, Stance) -> usize) -> Constitution {

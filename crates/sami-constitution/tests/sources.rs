@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 use sami_constitution::{
     Article, ChosenContrasts, Constitution, ConstitutionSource, ConstitutionSpace, ContrastFile, Contrasts,
-    HoldOut, Principle, PrincipleSet, QueryConstitutions, Stance,
+    HoldOut, PickedContrasts, Principle, PrincipleSet, QueryConstitutions, Stance,
 };
 
 fn set(principles: usize, wordings: usize) -> PrincipleSet {
@@ -97,7 +97,7 @@ fn chosen_contrasts_are_drawn_uniformly_with_the_first_one_first() {
     three.push(constitution(Stance::Antithesis, "Undo it 3."));
     let chosen = ChosenContrasts::new(vec![pair(0), pair(1), pair(2), three.clone()]).unwrap();
     let source = ConstitutionSource::Chosen(chosen);
-    assert_eq!(source.all().len(), 9);
+    assert_eq!(source.all().count(), 9);
     let mut rng = ChaCha12Rng::seed_from_u64(1);
     let mut counts = [0_usize; 4];
     let mut thirds = 0;
@@ -180,7 +180,7 @@ fn a_directory_of_contrasts_is_written_and_read_in_order() {
     assert_eq!(ContrastFile::load_dir(dir.path()).unwrap(), files);
     assert_eq!(PrincipleSet::from_contrasts(&files).unwrap(), set);
     let source = ConstitutionSource::Chosen(ChosenContrasts::from_files(files).unwrap());
-    assert_eq!(source.all().len(), 16);
+    assert_eq!(source.all().count(), 16);
     let drawn = source.for_query("q", 2, &mut ChaCha12Rng::seed_from_u64(5)).unwrap();
     assert_eq!(drawn[0].id(), "p0+p1+p2+p3");
 
@@ -206,8 +206,94 @@ fn a_space_is_a_source_like_the_others() {
     let space = ConstitutionSpace::new(set(2, 1));
     let source =
         ConstitutionSource::Drawn { space: space.clone(), contrasts: Contrasts::AgainstAllPrinciples };
-    assert_eq!(source.all(), space.all().collect::<Vec<_>>());
+    assert_eq!(source.all().collect::<Vec<_>>(), space.all().collect::<Vec<_>>());
     let drawn = source.for_query("q", 4, &mut ChaCha12Rng::seed_from_u64(2)).unwrap();
     assert_eq!(drawn[0].id(), "p0+p1");
     assert!(source.for_query("q", 5, &mut ChaCha12Rng::seed_from_u64(2)).is_err());
+}
+
+#[test]
+fn contrasts_are_picked_by_the_sides_that_they_take() {
+    let space = ConstitutionSpace::new(set(2, 3));
+    let pick = |contrasts: &[&[&str]]| {
+        let contrasts: Vec<Vec<&str>> = contrasts.iter().map(|one| one.to_vec()).collect();
+        PickedContrasts::new(space.clone(), &contrasts).map(ConstitutionSource::Picked)
+    };
+    // Order within an id is free; the paper's contrasts have the positive one first.
+    let source = pick(&[&["p0+p1", "not-p1+p0"], &["p1 + p0", "not-p0+p1", "not-p0+not-p1"]]).unwrap();
+    let ids: Vec<_> = source.all().map(|one| one.id()).collect();
+    assert_eq!(ids, ["p0+p1", "not-p1+p0", "not-p0+p1", "not-p0+not-p1"]);
+    let mut rng = ChaCha12Rng::seed_from_u64(9);
+    let (mut met, mut wordings) = (BTreeSet::new(), BTreeSet::new());
+    for _ in 0..200 {
+        let drawn = source.for_query("any", 2, &mut rng).unwrap();
+        assert_eq!(drawn[0].id(), "p0+p1");
+        met.insert(drawn[1].id());
+        wordings.insert(drawn[0].render());
+        // What both ask for, they ask for in the same words.
+        if drawn[1].id() == "not-p1+p0" {
+            assert_eq!(drawn[0].articles()[0].text, drawn[1].articles()[0].text);
+        }
+    }
+    assert_eq!((met.len(), wordings.len()), (3, 9));
+    // An evaluation asks under all of them at once.
+    let (whole, count) = source.whole();
+    assert_eq!(count, 4);
+    assert_eq!(whole.for_query("any", 4, &mut rng).unwrap()[0].id(), "p0+p1");
+    assert_eq!(
+        source.check(3).unwrap_err().to_string(),
+        "contrast 0: 3 constitutions per query are asked for, and there are 2; lower n_constitutions"
+    );
+    assert!(source.for_query("any", 3, &mut rng).is_err() && source.check(2).is_ok());
+
+    let refused = |contrasts: &[&[&str]]| pick(contrasts).unwrap_err().to_string();
+    assert_eq!(refused(&[]), "there is no contrast; give at least one");
+    assert_eq!(refused(&[&["p0+p1"]]), "contrast 0: 1 constitutions; a contrast needs at least 2");
+    assert_eq!(
+        refused(&[&["p0+p1", "p1+p0"]]),
+        "contrast 0: two of its constitutions say the same; a contrast needs distinct ones"
+    );
+    assert_eq!(
+        refused(&[&["p0+p1", "not-p0+p1"], &["p0+p1", "not-p2+p1"]]),
+        "contrast 1: there is no principle \"p2\"; the principles are p0, p1"
+    );
+    assert_eq!(
+        refused(&[&["p0+p1", "not-p0"]]),
+        "contrast 0: \"not-p0\" takes no side of p1; add p1 or not-p1 to it"
+    );
+    assert_eq!(
+        refused(&[&["p0+p1", "p0+not-p0+p1"]]),
+        "contrast 0: \"p0+not-p0+p1\" names p0 twice; keep one side of it"
+    );
+}
+
+#[test]
+fn every_source_can_let_all_its_constitutions_meet() {
+    let drawn = ConstitutionSource::Drawn {
+        space: ConstitutionSpace::new(set(3, 1)),
+        contrasts: Contrasts::AgainstAllPrinciples,
+    };
+    let chosen = ConstitutionSource::Chosen(ChosenContrasts::new(vec![pair(0), pair(1)]).unwrap());
+    let mut own = QueryConstitutions::default();
+    let mut three = pair(1);
+    three.push(constitution(Stance::Antithesis, "Undo it."));
+    own.insert("q:1", three).unwrap();
+    own.insert("q:2", pair(2)).unwrap();
+    let own = ConstitutionSource::PerQuery(own);
+    for (source, count) in [(&drawn, 8), (&chosen, 4), (&own, 2)] {
+        let (whole, found) = source.whole();
+        assert_eq!(found, count);
+        let mut rng = ChaCha12Rng::seed_from_u64(1);
+        assert_eq!(whole.for_query("q:1", count as usize, &mut rng).unwrap().len(), count as usize);
+    }
+    assert_eq!(
+        own.check(3).unwrap_err().to_string(),
+        "query q:2: 3 constitutions per query are asked for, and there are 2; lower n_constitutions"
+    );
+    assert!(own.check_query("q:1").is_ok() && drawn.check_query("q:9").is_ok());
+    assert_eq!(
+        own.check_query("q:9").unwrap_err().to_string(),
+        "query q:9 has no constitutions of its own; add a line for it"
+    );
+    assert!(drawn.check(9).unwrap_err().to_string().contains("3 principles make only 8"));
 }

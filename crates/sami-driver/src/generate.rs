@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sami_constitution::{Constitution, ConstitutionSpace, Contrasts, Task};
+use sami_constitution::{Constitution, ConstitutionSource, Task};
 use sami_data::{
     Candidate, Finish, JsonlAppender, PairConstitution, PairRecord, PairResponse, Processed, Query,
     RejectionCounts, ResponseFilter,
@@ -38,12 +38,10 @@ pub struct GenerateJob<'a> {
     pub order: &'a [usize],
     /// When to end.
     pub wanted: Wanted,
-    /// The constitutions to draw from.
-    pub space: &'a ConstitutionSpace,
+    /// Where queries' constitutions come from.
+    pub constitutions: &'a ConstitutionSource,
     /// N_c: distinct constitutions per query.
     pub n_constitutions: usize,
-    /// Which of them meet.
-    pub contrasts: Contrasts,
     /// The prompts.
     pub task: &'a Task,
     /// How to sample.
@@ -104,9 +102,8 @@ pub fn generate<S: Sampler>(
     job: &GenerateJob<'_>,
     observer: &mut dyn Observer,
 ) -> Result<GenerateReport, DriverError> {
-    // A draw that is thrown away, for its error if there are too few constitutions, before a file is made.
-    let mut thrown_away = stream(job.seed, 0, 0, Purpose::Constitutions);
-    job.space.sample(job.n_constitutions, job.contrasts, &mut thrown_away)?;
+    // Before a file is made.
+    job.constitutions.check(job.n_constitutions)?;
     let filter = ResponseFilter::new(job.task.rules().clone())?;
     let stage = Stage::Generate;
     let total = match job.wanted {
@@ -162,7 +159,7 @@ fn next_chunk(job: &GenerateJob<'_>, report: &GenerateReport) -> Result<Option<u
 }
 
 /// Queries that are read together.
-const READ_AHEAD: usize = 4096;
+pub(crate) const READ_AHEAD: usize = 4096;
 
 /// The queries in the order in which they are asked, some of them at a time.
 struct Asked<'a> {
@@ -239,7 +236,7 @@ fn sample_chunk<S: Sampler>(
     for (position, query) in chunk {
         let (iteration, number) = (job.iteration as u64, *position as u64);
         let mut draw = stream(job.seed, iteration, number, Purpose::Constitutions);
-        let constitutions = job.space.sample(job.n_constitutions, job.contrasts, &mut draw)?;
+        let constitutions = job.constitutions.for_query(&query.id, job.n_constitutions, &mut draw)?;
         for (index, constitution) in constitutions.iter().enumerate() {
             requests.push(SampleRequest {
                 prompt: job.task.sampling_prompt(constitution, &query.text)?,

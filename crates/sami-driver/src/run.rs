@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sami_constitution::{ConstitutionSpace, Task};
+use sami_constitution::{ConstitutionSource, Task};
 use sami_data::{JsonlAppender, QueryIndex, RunDir, RunLock, RunStage};
 use sami_policy::{ContrastSet, PolicyProvider, SamplingParams, Start, TrainablePolicy};
 
@@ -18,7 +18,7 @@ use crate::plan::QueryPlan;
 use crate::recipe::{Origin, StartFrom, ValidRecipe};
 use crate::score::{ScoreSummary, SetScore, score, summarize};
 use crate::setup::{
-    claim, load_principles, load_queries, load_task, refuse_foreign, write_constitutions, write_json,
+    claim, load_constitutions, load_queries, load_task, refuse_foreign, write_constitutions, write_json,
 };
 use crate::sources::{PairSets, SetSource};
 use crate::streams::{Purpose, stream};
@@ -67,7 +67,7 @@ pub struct Driver<P> {
     /// Held as long as the driver lives.
     _lock: RunLock,
     task: Task,
-    space: ConstitutionSpace,
+    constitutions: ConstitutionSource,
     queries: QueryIndex,
     params: SamplingParams,
     pub(crate) plan: QueryPlan,
@@ -100,13 +100,8 @@ impl<P: PolicyProvider> Driver<P> {
             return Err(DriverError::SeveralGpus { gpus, base: base.clone() });
         }
         let task = load_task(&recipe)?;
-        let space = ConstitutionSpace::new(load_principles(&recipe)?);
-        // A draw that is thrown away, for its error if there are too few constitutions.
-        space.sample_distinct(
-            recipe.constitutions.n_constitutions,
-            &mut stream(0, 0, 0, Purpose::Constitutions),
-        )?;
         let queries = load_queries(&recipe)?;
+        let constitutions = load_constitutions(&recipe, &queries)?;
         let plan = QueryPlan::new(&recipe, queries.len())?;
         let params = recipe.sampling_params(task.stop_strings())?;
         let run = RunDir::new(out);
@@ -114,8 +109,8 @@ impl<P: PolicyProvider> Driver<P> {
         let lock = run.lock()?;
         sweep(run.root())?;
         claim(&run, &recipe, queries.report(), origin)?;
-        write_constitutions(&run, &space)?;
-        Ok(Self { recipe, provider, run, _lock: lock, task, space, queries, params, plan })
+        write_constitutions(&run, &constitutions)?;
+        Ok(Self { recipe, provider, run, _lock: lock, task, constitutions, queries, params, plan })
     }
 
     /// The run directory.
@@ -233,9 +228,8 @@ impl<P: PolicyProvider> Driver<P> {
             queries: &self.queries,
             order: &[],
             wanted: Wanted::All,
-            space: &self.space,
+            constitutions: &self.constitutions,
             n_constitutions: self.recipe.constitutions.n_constitutions,
-            contrasts: self.recipe.constitutions.contrasts.into(),
             task: &self.task,
             params: &self.params,
             score_eos: self.recipe.task.score_eos,

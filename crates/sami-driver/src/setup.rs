@@ -4,12 +4,13 @@ use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use sami_constitution::{ConstitutionSpace, PrincipleSet, Task};
+use sami_constitution::{ConstitutionSource, Task};
 use sami_data::{QueryIndex, QueryReport, RunDir, atomic_write};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::error::DriverError;
+use crate::generate::READ_AHEAD;
 use crate::recipe::{FileDigest, Origin, Provenance, Recipe, TaskName, ValidRecipe, differing_fields, parse};
 
 pub(crate) fn load_task(recipe: &Recipe) -> Result<Task, DriverError> {
@@ -20,11 +21,20 @@ pub(crate) fn load_task(recipe: &Recipe) -> Result<Task, DriverError> {
     })
 }
 
-pub(crate) fn load_principles(recipe: &Recipe) -> Result<PrincipleSet, DriverError> {
-    Ok(match &recipe.constitutions.principles {
-        Some(file) => PrincipleSet::load(file)?,
-        None => PrincipleSet::helpful_harmless(),
-    })
+/// The recipe's constitutions, of which every query has enough.
+pub(crate) fn load_constitutions(
+    recipe: &Recipe,
+    queries: &QueryIndex,
+) -> Result<ConstitutionSource, DriverError> {
+    let source = recipe.constitutions.source()?;
+    source.check(recipe.constitutions.n_constitutions)?;
+    if recipe.constitutions.per_query.is_some() {
+        let positions: Vec<usize> = (0..queries.len()).collect();
+        for block in positions.chunks(READ_AHEAD) {
+            queries.read(block)?.iter().try_for_each(|query| source.check_query(&query.id))?;
+        }
+    }
+    Ok(source)
 }
 
 pub(crate) fn load_queries(recipe: &Recipe) -> Result<QueryIndex, DriverError> {
@@ -125,10 +135,13 @@ fn refuse_changed(path: &Path, then: &Provenance, now: &Provenance) -> Result<()
     }
 }
 
-/// Digests of the principles, the task and the files of the base model.
+/// Digests of the principles or constitutions, the task and the files of the base model.
 fn inputs(recipe: &Recipe) -> Result<Vec<FileDigest>, DriverError> {
-    let mut files: Vec<_> =
-        [&recipe.constitutions.principles, &recipe.task.file].into_iter().flatten().cloned().collect();
+    let mut files = recipe.constitutions.inputs().map_err(|source| {
+        let path = recipe.constitutions.files.first().cloned().unwrap_or_default();
+        DriverError::Io { path, source }
+    })?;
+    files.extend(recipe.task.file.clone());
     let base = &recipe.model.base;
     let at = |source| DriverError::Io { path: base.clone(), source };
     // What a base that is no directory is, its provider knows.
@@ -173,10 +186,10 @@ fn digest(path: &Path) -> Result<FileDigest, DriverError> {
 }
 
 /// Above this many, constitutions are not listed: they follow from the principles.
-const LISTED: u64 = 4096;
+const LISTED: usize = 4096;
 
 /// The constitutions that queries may meet, in the first wording of their principles: all of them, or the first 4096.
-pub(crate) fn write_constitutions(run: &RunDir, space: &ConstitutionSpace) -> Result<(), DriverError> {
+pub(crate) fn write_constitutions(run: &RunDir, source: &ConstitutionSource) -> Result<(), DriverError> {
     #[derive(Serialize)]
     struct Line {
         id: String,
@@ -186,7 +199,7 @@ pub(crate) fn write_constitutions(run: &RunDir, space: &ConstitutionSpace) -> Re
     if path.exists() {
         return Ok(());
     }
-    let all: Vec<_> = (space.all().take(LISTED as usize))
+    let all: Vec<_> = (source.all().take(LISTED))
         .map(|constitution| Line { id: constitution.id(), text: constitution.render() })
         .collect();
     write_json(&path, &all)

@@ -27,6 +27,8 @@ fn a_wrong_name_is_answered_with_the_nearest_right_one() {
         ("[objective]\nside = \"two-sided\"\n", 6, "two_sided"),
         ("[guards]\nacton = \"stop\"\n", 6, "action"),
         ("[guards]\naction = \"warning\"\n", 6, "warn"),
+        ("[constitutions]\nperquery = \"q\"\n", 6, "per_query"),
+        ("[constitutions]\ncontrasts = \"against-all\"\n", 6, "against-all-principles"),
         ("[data]\n", 5, ""),
         ("[training]\noptimizer = \"adam\"\n", 6, "adamw"),
     ] {
@@ -66,6 +68,26 @@ fn contradictions_are_refused_with_field_and_line() {
         ("{b}[guards]\nqueries = 0\n", "line 6: guards.queries is 0; it must be at least 1"),
         ("{b}[sampling]\ntop_p = 1.5\n", "line 6: sampling.top_p is 1.5; it must lie in (0, 1]"),
         ("{b}[sampling]\nstop = [\"\"]\n", "line 6: sampling.stop: stop string 0 is empty"),
+        (
+            "{b}[constitutions]\nprinciples = \"p\"\nfiles = [\"d\"]\n",
+            "line 6: constitutions.principles contradicts constitutions.files and per_query, which bring their own",
+        ),
+        (
+            "{b}[constitutions]\nfiles = [\"d\"]\nper_query = \"q\"\n",
+            "line 6: constitutions.files contradicts constitutions.per_query, which leaves nothing to choose",
+        ),
+        (
+            "{b}[constitutions]\nchosen = [[\"a\", \"not-a\"]]\ncontrasts = \"against-all-principles\"\n",
+            "line 7: constitutions.contrasts contradicts constitutions.chosen, which says already what meets",
+        ),
+        (
+            "{b}[constitutions]\nper_query = \"\"\n",
+            "line 6: constitutions.per_query is missing; one of its names is empty",
+        ),
+        (
+            "{b}[constitutions]\nn_constitutions = 3\nchosen = [[\"a\", \"not-a\"]]\n",
+            "line 6: constitutions.n_constitutions is 3, but there are 2 constitutions in a contrast of",
+        ),
         (
             "[model]\nbase = \"b\"\n[data]\nfiles = [\"\"]\n",
             "line 4: data.files is missing; one of its names is empty",

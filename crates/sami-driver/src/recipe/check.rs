@@ -66,6 +66,9 @@ pub enum Problem {
     /// Rounded updates of weights that are not bf16.
     #[error("is \"bf16-pure\", but model.dtype is \"f32\"; use \"exact\" or dtype \"bf16\"")]
     PureOnF32,
+    /// Chosen contrasts that take no sides of the principles.
+    #[error("{0}")]
+    Chosen(String),
     /// A sampling parameter.
     #[error(transparent)]
     Sampling(#[from] SamplingParamsError),
@@ -154,6 +157,7 @@ impl Recipe {
                 return Err(problem(field, Problem::TooSmall { got, least }));
             }
         }
+        self.check_constitutions()?;
         self.check_optimizer()?;
         self.check_schedule()?;
         self.check_guards()?;

@@ -91,12 +91,19 @@ pub fn load_with(path: &Path, overrides: &[Override]) -> Result<ValidRecipe, Rec
             .try_into()
             .map_err(|error: toml::de::Error| syntax(path, &text, &error))?;
     }
-    let optional = [recipe.constitutions.principles.as_mut(), recipe.task.file.as_mut()];
-    let paths = recipe.data.files.iter_mut().chain(optional.into_iter().flatten());
+    let constitutions = &mut recipe.constitutions;
+    let optional =
+        [constitutions.principles.as_mut(), constitutions.per_query.as_mut(), recipe.task.file.as_mut()];
+    let paths = recipe.data.files.iter_mut().chain(&mut constitutions.files);
+    let paths = paths.chain(optional.into_iter().flatten());
     for field in paths.chain([&mut recipe.model.base]).filter(|field| is_path(field)) {
         *field = dir.join(&field);
     }
-    checked(recipe, path, &text).map_err(|error| match error {
+    let whole = checked(recipe, path, &text).and_then(|recipe| match recipe.check_chosen() {
+        Ok(()) => Ok(recipe),
+        Err(problem) => Err(at_line(path, &text, problem)),
+    });
+    whole.map_err(|error| match error {
         RecipeError::Value { path, line, problem } => {
             match overrides.iter().rev().find(|one| one.field() == problem.field) {
                 Some(one) => RecipeError::OverrideValue { given: one.given().to_owned(), problem },
@@ -134,11 +141,11 @@ fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> RecipeError {
 }
 
 fn checked(recipe: Recipe, path: &Path, text: &str) -> Result<ValidRecipe, RecipeError> {
-    recipe.check().map_err(|problem| RecipeError::Value {
-        path: path.to_owned(),
-        line: line_of_field(text, problem.field),
-        problem,
-    })
+    recipe.check().map_err(|problem| at_line(path, text, problem))
+}
+
+fn at_line(path: &Path, text: &str, problem: RecipeProblem) -> RecipeError {
+    RecipeError::Value { path: path.to_owned(), line: line_of_field(text, problem.field), problem }
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

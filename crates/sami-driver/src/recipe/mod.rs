@@ -5,6 +5,7 @@
 //! is wrong in it.
 
 mod check;
+mod constitutions;
 mod file;
 mod guards;
 mod names;
@@ -17,13 +18,13 @@ use sami_core::ObjectiveBuilder;
 use serde::{Deserialize, Serialize};
 
 pub use check::{Problem, RecipeProblem, ValidRecipe};
+pub use constitutions::{ConstitutionSection, Contrasts};
 pub use file::{RecipeError, RenderError, differing_fields, load, load_with, parse, render};
 pub use guards::{GuardAction, GuardSection};
 pub use overrides::Override;
 pub use provenance::{FileDigest, Origin, Provenance};
 pub use sections::{
-    ConstitutionSection, Contrasts, DataSection, Device, Dtype, EvaluationSection, ModelSection,
-    SamplingSection, TaskName, TaskSection,
+    DataSection, Device, Dtype, EvaluationSection, ModelSection, SamplingSection, TaskName, TaskSection,
 };
 pub use training::{
     LoraSection, LoraTarget, LrSchedule, OptimizerName, Schedule, StartFrom, TrainingSection, Updates,

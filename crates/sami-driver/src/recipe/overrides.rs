@@ -65,8 +65,12 @@ impl Override {
             }
         };
         match (this.field.as_str(), &mut this.value) {
-            ("model.base" | "constitutions.principles" | "task.file", value) => absolute(value),
-            ("data.files", toml::Value::Array(files)) => files.iter_mut().for_each(absolute),
+            ("model.base" | "constitutions.principles" | "constitutions.per_query" | "task.file", value) => {
+                absolute(value);
+            }
+            ("data.files" | "constitutions.files", toml::Value::Array(files)) => {
+                files.iter_mut().for_each(absolute)
+            }
             _ => {}
         }
         this

@@ -1,4 +1,4 @@
-//! What a recipe says about model, data, constitutions, sampling, task and evaluation.
+//! What a recipe says about model, data, sampling, task and evaluation.
 
 use std::path::PathBuf;
 
@@ -93,45 +93,6 @@ pub struct DataSection {
     pub format: QueryFormat,
     /// What to do with a line that cannot be read. Default `stop`.
     pub on_bad_line: OnBadLine,
-}
-
-/// `[constitutions]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ConstitutionSection {
-    /// TOML file of principles and antitheses. Default: the embedded helpful/harmless set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub principles: Option<PathBuf>,
-    /// N_c: distinct constitutions per query. Default 2 (Table 1).
-    pub n_constitutions: usize,
-    /// Which constitutions meet in a contrast. Default `any`.
-    pub contrasts: Contrasts,
-}
-
-/// Which constitutions meet in a contrast.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Contrasts {
-    /// Any distinct ones, all equally likely (Algorithm 1).
-    #[default]
-    Any,
-    /// The constitution of all principles' own sides against others (the paper's TL;DR files).
-    AgainstAllPrinciples,
-}
-
-impl From<Contrasts> for sami_constitution::Contrasts {
-    fn from(contrasts: Contrasts) -> Self {
-        match contrasts {
-            Contrasts::Any => Self::Any,
-            Contrasts::AgainstAllPrinciples => Self::AgainstAllPrinciples,
-        }
-    }
-}
-
-impl Default for ConstitutionSection {
-    fn default() -> Self {
-        Self { principles: None, n_constitutions: 2, contrasts: Contrasts::Any }
-    }
 }
 
 /// `[sampling]`
