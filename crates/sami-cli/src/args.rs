@@ -1,9 +1,13 @@
 //! Arguments that several commands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use sami_constitution::{PrincipleSet, Task};
+use sami_data::QueryFormat;
 use sami_torch::{Device, Dtype};
+
+use crate::failure::Failure;
 
 // What every command with a model takes.
 #[derive(Debug, Args)]
@@ -43,6 +47,47 @@ pub(crate) struct SamplingArgs {
     /// Seed of all draws; each prompt has its own stream.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+}
+
+// Queries, and what is asked of a model about them.
+#[derive(Debug, Args)]
+pub(crate) struct TaskArgs {
+    /// Queries: HH-RLHF or plain JSONL, also gzipped; or hub:org/name/path/of/file. May be given several times.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) data: Vec<PathBuf>,
+    /// What a line of --data is: hh-rlhf, jsonl, tldr or tldr-comparisons.
+    #[arg(long, default_value = "hh-rlhf", value_parser = query_format)]
+    pub(crate) format: QueryFormat,
+    /// TOML file of principles and antitheses; default: the built-in helpful/harmless ones.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) principles: Option<PathBuf>,
+    /// Prompts and filters: dialogue, tldr, or a task's TOML file.
+    #[arg(long, value_name = "TASK", default_value = "dialogue")]
+    pub(crate) task: String,
+}
+
+impl TaskArgs {
+    /// The principles.
+    pub(crate) fn principles(&self) -> Result<PrincipleSet, Failure> {
+        Ok(match &self.principles {
+            Some(file) => PrincipleSet::load(file)?,
+            None => PrincipleSet::helpful_harmless(),
+        })
+    }
+}
+
+/// A built-in task by its name, or a task's file.
+pub(crate) fn task(named: &str) -> Result<Task, Failure> {
+    Ok(match named {
+        "dialogue" => Task::dialogue(),
+        "tldr" => Task::tldr(),
+        file => Task::load(Path::new(file))?,
+    })
+}
+
+/// What a line of a file of queries is.
+pub(crate) fn query_format(text: &str) -> Result<QueryFormat, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 
 /// A count.

@@ -5,6 +5,7 @@ mod commands;
 mod context;
 mod failure;
 mod hub;
+mod instruct;
 mod output;
 mod progress;
 mod server;

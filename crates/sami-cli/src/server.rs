@@ -7,6 +7,7 @@ use clap::Args;
 use sami_remote::{Endpoint, EndpointBuilder, KeySource, SpendCap, TokenLimit};
 
 use crate::args::at_least_one;
+use crate::context::Context;
 use crate::failure::Failure;
 
 // A server with OpenAI's interface.
@@ -85,4 +86,14 @@ impl ServerArgs {
         };
         Ok(Some(builder.check()?))
     }
+}
+
+/// What a job has used of a server.
+pub(crate) fn say_usage(endpoint: &Endpoint, context: &Context) {
+    let usage = endpoint.usage();
+    let spent = if usage.spent > 0.0 { format!(", {:.4} spent", usage.spent) } else { String::new() };
+    context.say(&format!(
+        "{} requests ({} retries), {} answers from the cache, {} prompt and {} response tokens{spent}",
+        usage.requests, usage.retries, usage.from_cache, usage.prompt_tokens, usage.response_tokens
+    ));
 }

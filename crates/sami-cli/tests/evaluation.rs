@@ -3,50 +3,13 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
-
+use common::server::{Reply, serve};
 use common::{World, text};
 use serde_json::{Value, json};
 
-/// An OpenAI-compatible server whose only opinion is that the first response is better. Returns its address.
+/// A server whose only opinion is that the first response is better. Returns its address.
 fn partial_judge() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            std::thread::spawn(move || {
-                let mut reader = BufReader::new(stream.try_clone().unwrap());
-                let mut length = 0;
-                for line in reader.by_ref().lines() {
-                    let line = line.unwrap().to_lowercase();
-                    if let Some(value) = line.strip_prefix("content-length:") {
-                        length = value.trim().parse().unwrap();
-                    }
-                    if line.is_empty() {
-                        break;
-                    }
-                }
-                let mut body = vec![0; length];
-                reader.read_exact(&mut body).unwrap();
-                let answer = if length == 0 {
-                    json!({"data": []})
-                } else {
-                    let message =
-                        json!({"role": "assistant", "content": "Comparison: the first.\nFinal Response: A"});
-                    json!({"choices": [{"message": message, "finish_reason": "stop"}]})
-                };
-                let answer = answer.to_string();
-                let head = format!(
-                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                    answer.len()
-                );
-                stream.write_all((head + &answer).as_bytes()).unwrap();
-            });
-        }
-    });
-    format!("http://{address}/v1")
+    serve(|_| Reply::says("Comparison: the first.\nFinal Response: A")).0
 }
 
 fn refused(world: &World, arguments: &str, expected: &str) {
@@ -65,7 +28,7 @@ fn a_run_is_evaluated_judged_and_reported() {
     world.succeed("run recipe.toml --out run");
     refused(
         &world,
-        "eval win-rate run --judge-server http://localhost:1/v1 --judge-model m",
+        "eval win-rate run --server http://localhost:1/v1 --server-model m",
         "run `sami eval mi` first",
     );
 
@@ -107,7 +70,7 @@ fn a_run_is_evaluated_judged_and_reported() {
 
     // A judge that goes by places alone: both orders show it, and the rate is chance.
     let server = partial_judge();
-    let judge = format!("--judge-server {server} --judge-model partial");
+    let judge = format!("--server {server} --server-model partial");
     let found = world.json(&format!("eval win-rate run {judge}"));
     let comparisons = found["comparisons"].as_array().unwrap();
     // Two iterations against the base, and three models against the reference.
@@ -146,7 +109,7 @@ fn files_of_responses_and_verdicts_are_compared() {
     world.write("candidate.json", &columns("Short.").to_string());
     world.write("baseline.json", &columns("Quite a bit longer.").to_string());
     let server = partial_judge();
-    let judge = format!("--judge-server {server} --judge-model m --task tldr --verdicts verdicts.jsonl");
+    let judge = format!("--server {server} --server-model m --task tldr --verdicts verdicts.jsonl");
     let found =
         world.json(&format!("eval win-rate --candidate candidate.json --baseline baseline.json {judge}"));
     assert_eq!(found["comparisons"][0]["uncorrected"]["tally"]["wins"], 1);
@@ -159,7 +122,7 @@ fn files_of_responses_and_verdicts_are_compared() {
     refused(&world, "eval win-rate --verdicts candidate.json", "candidate.json, line 1: ");
     refused(
         &world,
-        "eval win-rate --candidate queries.jsonl --baseline baseline.json --verdicts v.jsonl --judge-server http://h/v1 --judge-model m",
+        "eval win-rate --candidate queries.jsonl --baseline baseline.json --verdicts v.jsonl --server http://h/v1 --server-model m",
         "queries.jsonl, line 1: ",
     );
 }
@@ -178,4 +141,78 @@ fn a_probe_of_a_random_model_finds_no_connection() {
     assert!(output.contains("noise floor") && !output.contains("gradient"), "{output}");
     // The same seed, the same figures.
     assert_eq!(world.json(&format!("{common} --no-gradient"))["mi"], found["mi"]);
+}
+
+/// A chat template that every tokenizer can spell.
+const CHAT: &str = "{% for message in messages %}[{{ message.role }}] {{ message.content }}\n{% endfor %}\
+                    {% if add_generation_prompt %}[assistant]{% endif %}";
+
+#[test]
+fn an_instruct_model_is_a_line_of_reference_in_its_own_format() {
+    let world = World::new();
+    let recipe = std::fs::read_to_string(world.recipe()).unwrap();
+    world.write("recipe.toml", &recipe.replace("[training]", "[training]\niterations = 1"));
+    world.succeed("run recipe.toml --out run");
+    refused(
+        &world,
+        "eval mi run --instruct chat=model --evidence 1",
+        "--instruct: model has no chat template; a base model reads the prompts as they are, with --reference",
+    );
+    world.write("model/chat_template.jinja", CHAT);
+    let models = world.json("eval mi run --instruct chat=model --evidence 1");
+    let chat = &models.as_array().unwrap()[2];
+    assert_eq!((&chat["name"], &chat["asked"]), (&json!("chat"), &json!(5)));
+    // The same weights and draws as the base, asked otherwise.
+    assert_ne!(chat["all"]["mi"], models[0]["all"]["mi"]);
+    let pairs = world.lines("run/eval/mi/chat/pairs.jsonl");
+    let prompts = pairs[0]["prompts"].as_array().unwrap();
+    assert!(prompts.iter().all(|prompt| {
+        let prompt = prompt.as_str().unwrap();
+        prompt.starts_with("Answer the human as an assistant") && !prompt.ends_with("Assistant:")
+    }));
+    assert!(!world.lines("run/eval/mi/chat/evidence.jsonl").is_empty());
+    refused(&world, "eval mi run --instruct x=model --reference x=model", "\"x\" names two models");
+
+    world.json("report run");
+    let html = world.read("run/report.html");
+    assert!(html.contains("chat"), "the reference line has its name");
+
+    // Raw, the same checkpoint continues; in its format, it answers.
+    world.write("prompts.jsonl", "\"How do gnomes garden?\"\n");
+    let sample = "sample --model model --prompts prompts.jsonl --max-new-tokens 6";
+    world.succeed(&format!("{sample} --out raw.jsonl"));
+    world.succeed(&format!("{sample} --chat --out answered.jsonl"));
+    assert_ne!(world.lines("raw.jsonl")[0]["text"], world.lines("answered.jsonl")[0]["text"]);
+}
+
+#[test]
+fn a_checkpoint_judges_and_is_not_believed_when_it_babbles() {
+    let world = World::new();
+    let columns = |response: &str| json!({"question": {"0": "POST: A post."}, "constitution": {"0": "1. Be brief."}, "response": {"0": response}});
+    world.write("candidate.json", &columns("Short.").to_string());
+    world.write("baseline.json", &columns("Quite a bit longer.").to_string());
+    let judge =
+        "eval win-rate --candidate candidate.json --baseline baseline.json --task tldr --max-new-tokens 8";
+    // A random model never gives a verdict, as a base model and in a chat format: that is counted, and is no half win.
+    for (out, template) in [("base.jsonl", false), ("chat.jsonl", true)] {
+        if template {
+            world.write("model/chat_template.jinja", CHAT);
+        }
+        let output = world.sami(&format!("{judge} --judge-model model --verdicts {out}"));
+        let shown = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        assert!(
+            shown.contains("no contest counts: 0 wins, 0 losses, 0 ties, 2 answers without a verdict"),
+            "{shown}"
+        );
+        let verdicts = world.lines(out);
+        assert_eq!(verdicts.len(), 2);
+        assert!(verdicts.iter().all(|one| one["verdict"] == "unparsable"), "{verdicts:?}");
+    }
+    assert_ne!(world.lines("base.jsonl")[0]["answer"], world.lines("chat.jsonl")[0]["answer"]);
+    refused(
+        &world,
+        &format!("{judge} --verdicts v.jsonl --judge-model model --judge sandbox"),
+        "cannot be used with",
+    );
+    refused(&world, &format!("{judge} --verdicts v.jsonl --judge-model nowhere"), "nowhere");
 }

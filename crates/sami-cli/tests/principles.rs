@@ -3,54 +3,21 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
-
+use common::server::{self, Reply, Seen};
 use common::{World, text};
 use sami_constitution::{ContrastFile, PrincipleSet};
 use serde_json::{Value, json};
 
 const KEY: &str = "sk-not-to-be-seen-anywhere";
 
-type Seen = Arc<Mutex<Vec<(String, Value)>>>;
-
 /// Gives these answers in turn, then the last one forever; an empty one is a 500.
 fn serve(answers: &'static [&'static str]) -> (String, Seen) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/v1", listener.local_addr().unwrap());
-    let seen = Seen::default();
-    let record = Arc::clone(&seen);
-    std::thread::spawn(move || {
-        let mut given = 0;
-        for stream in listener.incoming().map_while(Result::ok) {
-            let mut reader = BufReader::new(stream.try_clone().unwrap());
-            let mut head = String::new();
-            while reader.read_line(&mut head).unwrap() > 2 {}
-            let length = head
-                .lines()
-                .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-            let mut body = vec![0; length.unwrap_or(0)];
-            reader.read_exact(&mut body).unwrap();
-            let (status, answer) = if head.starts_with("POST") {
-                record.lock().unwrap().push((head, serde_json::from_slice(&body).unwrap()));
-                let says = answers.get(given).or(answers.last()).unwrap();
-                given += 1;
-                let choice = json!({"message": {"content": says}, "text": says, "finish_reason": "stop"});
-                (if says.is_empty() { 500 } else { 200 }, json!({"choices": [choice]}))
-            } else {
-                (404, json!({}))
-            };
-            let answer = answer.to_string();
-            let head = format!(
-                "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                answer.len()
-            );
-            let mut stream = stream;
-            let _ = stream.write_all(format!("{head}{answer}").as_bytes());
-        }
-    });
-    (url, seen)
+    let mut given = 0;
+    server::serve(move |_| {
+        let says = answers.get(given).or(answers.last()).unwrap();
+        given += 1;
+        if says.is_empty() { Reply(500, "", "{}".into()) } else { Reply::says(says) }
+    })
 }
 
 #[test]
@@ -91,7 +58,8 @@ fn a_servers_principles_become_a_file_and_contrasts() {
     // Once more: every answer is there already, and nobody is asked.
     let again = world.sami(&format!("principles {arguments}"));
     assert!(
-        again.status.success() && text(&again.stderr).contains("0 requests (2 from the cache)"),
+        again.status.success()
+            && text(&again.stderr).contains("0 requests (0 retries), 2 answers from the cache"),
         "{}",
         text(&again.stderr)
     );

@@ -301,6 +301,29 @@ impl Task {
         self.render(PromptKind::Instruct, &[("constitution", &constitution.into()), ("query", query)])
     }
 
+    /// The same task for an instruct model: its sampling and training prompts are the user's turn, which the model's chat format
+    /// still has to go around, and no first words are put before its responses. What is asked of responses stays.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoTemplate`] for a task without `instruct`.
+    pub fn instructed(&self) -> Result<Self, Error> {
+        let kind = PromptKind::Instruct;
+        let missing = || Error::NoTemplate { task: self.name.clone(), kind };
+        let origin = self.origins[kind as usize].clone().ok_or_else(missing)?;
+        let template = self.environment.get_template(kind.name()).map_err(|_| missing())?;
+        let source = template.source().to_owned();
+        let mut task = self.clone();
+        for base in [PromptKind::Sampling, PromptKind::Training] {
+            let at = origin.clone();
+            add(&mut task.environment, base, source.clone())
+                .map_err(|(_, problem)| Error::Task { at, problem })?;
+            task.origins[base as usize] = Some(origin.clone());
+        }
+        task.rules.prefix = String::new();
+        Ok(task)
+    }
+
     /// The prompt for a judge who says which of two responses follows the constitution better.
     ///
     /// # Errors

@@ -149,3 +149,18 @@ fn wrong_task_files_are_refused_with_their_line() {
         assert_eq!(Task::from_toml(&text).unwrap_err().to_string(), expected, "{text}");
     }
 }
+
+#[test]
+fn an_instruct_models_task_asks_in_the_users_turn() {
+    let task = Task::tldr();
+    let instructed = task.instructed().unwrap();
+    let turn = task.instruct_prompt("1. Be brief.", "A post.").unwrap();
+    assert_eq!(instructed.sampling_prompt("1. Be brief.", "A post.").unwrap(), turn);
+    assert_eq!(instructed.training_prompt("1. Be brief.", "A post.").unwrap(), turn);
+    assert_ne!(task.sampling_prompt("1. Be brief.", "A post.").unwrap(), turn);
+    // The base model's prompt ends with the first words of its answer, a turn does not.
+    assert_eq!((task.rules().prefix.as_str(), instructed.rules().prefix.as_str()), (" The post", ""));
+    assert_eq!(instructed.rules().stop, task.rules().stop);
+    let error = Task::from_toml(OWN).unwrap().instructed().unwrap_err().to_string();
+    assert_eq!(error, "task own has no template instruct; add it under [prompts] in the task's file");
+}

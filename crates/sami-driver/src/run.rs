@@ -18,10 +18,9 @@ use crate::plan::QueryPlan;
 use crate::recipe::{Origin, StartFrom, ValidRecipe};
 use crate::score::{ScoreSummary, SetScore, score, summarize};
 use crate::setup::{
-    claim, load_constitutions, load_queries, load_task, refuse_foreign, write_constitutions, write_json,
+    claim, load_constitutions, load_queries, refuse_foreign, write_constitutions, write_json,
 };
 use crate::sources::{PairSets, SetSource};
-use crate::streams::{Purpose, stream};
 use crate::train::{TrainJob, read_sets, train};
 
 /// A finished iteration, for the caller's hook.
@@ -99,7 +98,7 @@ impl<P: PolicyProvider> Driver<P> {
         if gpus > 1 {
             return Err(DriverError::SeveralGpus { gpus, base: base.clone() });
         }
-        let task = load_task(&recipe)?;
+        let task = recipe.task.load()?;
         let queries = load_queries(&recipe)?;
         let constitutions = load_constitutions(&recipe, &queries)?;
         let plan = QueryPlan::new(&recipe, queries.len())?;

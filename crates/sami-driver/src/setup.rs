@@ -4,22 +4,14 @@ use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use sami_constitution::{ConstitutionSource, Task};
+use sami_constitution::ConstitutionSource;
 use sami_data::{QueryIndex, QueryReport, RunDir, atomic_write};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::error::DriverError;
 use crate::generate::READ_AHEAD;
-use crate::recipe::{FileDigest, Origin, Provenance, Recipe, TaskName, ValidRecipe, differing_fields, parse};
-
-pub(crate) fn load_task(recipe: &Recipe) -> Result<Task, DriverError> {
-    Ok(match (&recipe.task.file, recipe.task.name) {
-        (Some(file), _) => Task::load(file)?,
-        (None, TaskName::Dialogue) => Task::dialogue(),
-        (None, TaskName::Tldr) => Task::tldr(),
-    })
-}
+use crate::recipe::{FileDigest, Origin, Provenance, Recipe, ValidRecipe, differing_fields, parse};
 
 /// The recipe's constitutions, of which every query has enough.
 pub(crate) fn load_constitutions(

@@ -27,7 +27,7 @@ struct Counts {
     without_ids: AtomicUsize,
 }
 
-/// Samples so far, by whether the server told their token ids.
+/// Samples of raw prompts so far, by whether the server told their token ids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SampleCounts {
     /// They train on the sampled ids.
@@ -82,9 +82,7 @@ impl RemoteSampler {
         if let Some(Err(error)) = bad.into_iter().next() {
             return Err(error);
         }
-        let samples = good.into_iter().collect::<Result<Vec<_>, _>>()?;
-        samples.iter().for_each(|sample| self.count(sample));
-        Ok(samples)
+        good.into_iter().collect()
     }
 }
 
@@ -96,10 +94,12 @@ impl Sampler for RemoteSampler {
         requests: &[SampleRequest],
         params: &SamplingParams,
     ) -> Result<Vec<Sample>, RemoteError> {
-        self.all(requests, params, |request| {
+        let samples = self.all(requests, params, |request| {
             let body = Body::completion(&self.endpoint, &request.prompt, params, request.stream);
             self.endpoint.ask("completions", &body, params.max_new_tokens, |text| read(text, params))
-        })
+        })?;
+        samples.iter().for_each(|sample| self.count(sample));
+        Ok(samples)
     }
 }
 

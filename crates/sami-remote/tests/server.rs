@@ -202,6 +202,59 @@ fn lasting_faults_end_after_the_attempts() {
 }
 
 #[test]
+fn every_lasting_fault_says_what_happened_and_where() {
+    let quick = |settings| EndpointBuilder { timeout: Duration::from_millis(250), attempts: 2, ..settings };
+    let cases: [(Act, &str); 7] = [
+        (Act::Stall(Duration::from_secs(2)), "no answer after 2 attempts: timeout: global"),
+        (Act::HangUp, "no answer after 3 attempts: "),
+        (Act::Truncate, "no answer after 3 attempts: "),
+        (
+            Act::Say(200, "", "<html>busy</html>".into()),
+            "no answer after 3 attempts: the answer is no JSON: expected value",
+        ),
+        (Act::Say(500, "", "oops, \n a bug".into()), "status 500 after 3 attempts: oops, a bug"),
+        (Act::Say(502, "", String::new()), "status 502 after 3 attempts: "),
+        (Act::Say(429, "Retry-After: 0\r\n", "slow down".into()), "status 429 after 3 attempts: slow down"),
+    ];
+    for (act, expected) in cases {
+        let stalls = matches!(act, Act::Stall(_));
+        let (answer, _) = ask_with(vec![act], |settings| if stalls { quick(settings) } else { settings });
+        let error = answer.unwrap_err().to_string();
+        let (url, rest) = error.split_once(": ").unwrap();
+        assert!(url.starts_with("http://127.0.0.1:") && url.ends_with("/v1/completions"), "{error}");
+        assert!(rest.starts_with(expected), "{error}");
+        // Something is said after the last colon, whoever's words they are.
+        assert!(
+            !rest.starts_with("no answer") || rest.len() > "no answer after 3 attempts: ".len(),
+            "{error}"
+        );
+    }
+    // Nobody listens there any more.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut sampler = RemoteSampler::new(settings(format!("http://{closed}/v1")).check().unwrap());
+    let error = sampler.sample(&[request("x", 0)], &params()).unwrap_err().to_string();
+    assert!(
+        error.starts_with(&format!("http://{closed}/v1/completions: no answer after 3 attempts: "))
+            && error.to_lowercase().contains("refused"),
+        "{error}"
+    );
+    assert_eq!(sampler.endpoint().usage().retries, 2);
+}
+
+#[test]
+fn a_server_that_asks_to_wait_is_waited_for_by_everybody() {
+    let (url, seen) = serve(vec![Act::Say(429, "Retry-After: 1\r\n", "slow down".into()), Act::Echo]);
+    let mut sampler =
+        RemoteSampler::new(EndpointBuilder { concurrency: 1, ..settings(url) }.check().unwrap());
+    let begin = std::time::Instant::now();
+    let samples = sampler.sample(&[request("a", 0), request("b", 1)], &params()).unwrap();
+    assert_eq!((samples[0].text.as_str(), samples[1].text.as_str()), ("a", "b"));
+    // The backoff of these settings is 5 ms: only the server's wish explains a second.
+    assert!(begin.elapsed() >= Duration::from_secs(1));
+    assert_eq!(seen.lock().unwrap().len(), 3);
+}
+
+#[test]
 fn refusals_are_not_tried_again_and_never_show_the_key() {
     for status in [400, 401, 404, 302] {
         let echo = format!("bad key {KEY}, {}", "x".repeat(10_000));

@@ -1,49 +1,54 @@
-//! `sami generate`: stage 2.
+//! `sami generate`: stage 2 alone.
 
 use std::path::PathBuf;
 
-use sami_constitution::{ConstitutionSpace, Contrasts, PrincipleSet, Task};
-use sami_data::{OnBadLine, QueryFormat, QueryIndex};
-use sami_driver::{GenerateJob, Wanted};
-use serde_json::json;
+use sami_constitution::{
+    ChosenContrasts, ConstitutionSource, ConstitutionSpace, Contrasts, QueryConstitutions,
+};
+use sami_data::{OnBadLine, QueryIndex};
+use sami_driver::{GenerateJob, GenerateReport, Wanted};
+use sami_remote::RemoteSampler;
+use serde::Serialize;
 
-use crate::args::{ModelArgs, SamplingArgs, at_least_one};
+use crate::args::{ModelArgs, SamplingArgs, TaskArgs, at_least_one, task};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::hub;
+use crate::server::{ServerArgs, say_usage};
 
 /// Stage 2 alone: sample responses to queries under constitutions, filter them, write pairs.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  sami generate --model mistral-7b --data harmless-base.jsonl.gz --queries 256 --out pairs.jsonl"
+    after_help = "Example:\n  sami generate --model mistral-7b --data harmless-base.jsonl.gz --queries 256 --out pairs.jsonl\n  \
+    sami generate --server http://localhost:8000/v1 --server-model mistral-7b --answers answers.jsonl --data posts.json --format tldr --task tldr --principles principles.toml --against-all --out pairs.jsonl"
 )]
+#[command(mut_arg("model", |arg| arg.required(false)))]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["model", "server"]))]
 pub(crate) struct Args {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
-    /// Queries: HH-RLHF or plain JSONL, also gzipped; or hub:org/name/path/of/file. May be given several times.
-    #[arg(long, value_name = "FILE", required = true)]
-    pub(crate) data: Vec<PathBuf>,
-    /// What a line of --data is: hh-rlhf, jsonl, tldr or tldr-comparisons.
-    #[arg(long, default_value = "hh-rlhf")]
-    pub(crate) format: String,
+    pub(crate) model: Option<ModelArgs>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) task: TaskArgs,
     /// The pairs file; whole chunks that it holds already are kept.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// Contrast sets to end with; rejected ones are replaced by further queries. Default: one set per query, kept or not.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) queries: Option<usize>,
-    /// TOML file of principles and antitheses; default: the built-in helpful/harmless ones.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) principles: Option<PathBuf>,
-    /// TOML file of a task's prompts and filters; default: dialogue.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) task: Option<PathBuf>,
     /// Distinct constitutions per query.
     #[arg(long, value_name = "C", default_value_t = 2, value_parser = at_least_one)]
     pub(crate) n_constitutions: usize,
     /// The constitution of all principles' own sides against others, as in the paper's TL;DR files; default: any.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["contrasts", "per_query"])]
     pub(crate) against_all: bool,
+    /// Contrasts in the paper's JSON, word for word: a file, or a directory of them. May be given several times.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["principles", "per_query"])]
+    pub(crate) contrasts: Vec<PathBuf>,
+    /// JSON lines with constitutions for each query by its id.
+    #[arg(long, value_name = "FILE", conflicts_with = "principles")]
+    pub(crate) per_query: Option<PathBuf>,
     /// At most this many tokens per response.
     #[arg(long, value_name = "N", default_value_t = 350)]
     pub(crate) max_new_tokens: usize,
@@ -57,22 +62,31 @@ pub(crate) struct Args {
     pub(crate) sampling: SamplingArgs,
 }
 
+/// What came of it.
+#[derive(Serialize)]
+struct Found {
+    #[serde(flatten)]
+    report: GenerateReport,
+    /// Of the responses that a server gave now: how many came with the ids of their tokens, and how many are tokenised again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_ids: Option<TokenIds>,
+}
+
+#[derive(Serialize)]
+struct TokenIds {
+    sampled: usize,
+    retokenised: usize,
+}
+
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
-    let principles = match &args.principles {
-        Some(file) => PrincipleSet::load(file)?,
-        None => PrincipleSet::helpful_harmless(),
-    };
-    let task = match &args.task {
-        Some(file) => Task::load(file)?,
-        None => Task::dialogue(),
-    };
-    let format: QueryFormat = serde_json::from_value(json!(args.format))
-        .map_err(|error| Failure::Argument { argument: "--format", reason: error.to_string() })?;
+    let constitutions = args.constitutions()?;
+    constitutions.check(args.n_constitutions)?;
+    let task = task(&args.task.task)?;
     let params = args.sampling.params(args.max_new_tokens, task.stop_strings().to_vec())?;
-    let data = args.data.iter().map(|file| hub::data(file)).collect::<Result<Vec<_>, _>>()?;
-    let queries = QueryIndex::open(&data, format, OnBadLine::Stop)?;
+    let endpoint = args.server.endpoint()?;
+    let data = args.task.data.iter().map(|file| hub::data(file)).collect::<Result<Vec<_>, _>>()?;
+    let queries = QueryIndex::open(&data, args.task.format, OnBadLine::Stop)?;
     context.say(&queries.report().to_string());
-    let mut policy = args.model.open(&args.model.engine())?;
     let order: Vec<usize> = (0..queries.len()).collect();
     let job = GenerateJob {
         seed: args.sampling.seed,
@@ -80,16 +94,57 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         queries: &queries,
         order: &order,
         wanted: args.queries.map_or(Wanted::All, Wanted::Kept),
-        space: &ConstitutionSpace::new(principles),
+        constitutions: &constitutions,
         n_constitutions: args.n_constitutions,
-        contrasts: if args.against_all { Contrasts::AgainstAllPrinciples } else { Contrasts::Any },
         task: &task,
         params: &params,
         score_eos: args.score_eos,
         chunk: args.chunk,
         out: args.out.clone(),
     };
-    let report = sami_driver::generate(&mut policy, &job, &mut context.progress())?;
-    let text = format!("{} pairs in {}", report.kept, args.out.display());
-    context.result(&report, &text)
+    let mut progress = context.progress();
+    let found = match (&args.model, endpoint) {
+        (_, Some(endpoint)) => {
+            let mut sampler = RemoteSampler::new(endpoint);
+            let report = sami_driver::generate(&mut sampler, &job, &mut progress);
+            // What was used is used, also where the job ended early.
+            say_usage(sampler.endpoint(), context);
+            let counts = sampler.samples();
+            let token_ids = TokenIds { sampled: counts.with_token_ids, retokenised: counts.retokenised };
+            Found { report: report?, token_ids: Some(token_ids) }
+        }
+        (Some(model), None) => {
+            let mut policy = model.open(&model.engine())?;
+            let report = sami_driver::generate(&mut policy, &job, &mut progress)?;
+            Found { report, token_ids: None }
+        }
+        (None, None) => {
+            let reason = "no model to sample from".to_owned();
+            return Err(Failure::Argument { argument: "--model or --server", reason });
+        }
+    };
+    let mut text = format!("{} pairs in {}", found.report.kept, args.out.display());
+    if !found.report.rejected.is_empty() {
+        text.push_str(&format!("; left out: {}", found.report.rejected));
+    }
+    if let Some(TokenIds { sampled, retokenised }) = &found.token_ids {
+        text.push_str(&format!(
+            "\n{sampled} responses with the ids of their tokens, {retokenised} whose text is tokenised again where it is scored"
+        ));
+    }
+    context.result(&found, &text)
+}
+
+impl Args {
+    fn constitutions(&self) -> Result<ConstitutionSource, Failure> {
+        if let Some(file) = &self.per_query {
+            return Ok(ConstitutionSource::PerQuery(QueryConstitutions::load(file)?));
+        }
+        if !self.contrasts.is_empty() {
+            return Ok(ConstitutionSource::Chosen(ChosenContrasts::load(&self.contrasts)?));
+        }
+        let space = ConstitutionSpace::new(self.task.principles()?);
+        let contrasts = if self.against_all { Contrasts::AgainstAllPrinciples } else { Contrasts::Any };
+        Ok(ConstitutionSource::Drawn { space, contrasts })
+    }
 }

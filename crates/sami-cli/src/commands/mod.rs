@@ -28,7 +28,7 @@ pub(crate) enum Command {
     Run(run::Args),
     Recipe(recipe::Args),
     Principles(Box<principles::Args>),
-    Generate(generate::Args),
+    Generate(Box<generate::Args>),
     Train(train::Args),
     Score(score::Args),
     Eval(eval::Args),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use sami_constitution::{
-    ContrastFile, HoldOut, PrincipleSet, PrincipleWriter, SeedTemplate, Speaker, Task, TaskWriter, Turns,
+    ContrastFile, HoldOut, PrincipleSet, PrincipleWriter, SeedTemplate, Speaker, TaskWriter, Turns,
     WriteError, WriterBuilder, Written,
 };
 use sami_data::atomic_write;
@@ -15,11 +15,11 @@ use sami_policy::{
 use sami_remote::RemoteSampler;
 use serde_json::json;
 
-use crate::args::{ModelArgs, at_least_one};
+use crate::args::{ModelArgs, at_least_one, task};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::progress::interrupted;
-use crate::server::ServerArgs;
+use crate::server::{ServerArgs, say_usage};
 
 /// Stage 1: ask a model for principles and antitheses, and write them to a file for people to edit.
 #[derive(Debug, clap::Args)]
@@ -150,11 +150,7 @@ impl Args {
                 let name = endpoint.settings().model.clone();
                 let mut sampler = RemoteSampler::new(endpoint);
                 let written = self.converse(&writer, &mut sampler, &params)?;
-                let usage = sampler.endpoint().usage();
-                context.say(&format!(
-                    "{} requests ({} from the cache), {} prompt and {} response tokens",
-                    usage.requests, usage.from_cache, usage.prompt_tokens, usage.response_tokens
-                ));
+                say_usage(sampler.endpoint(), context);
                 Ok((written, name))
             }
             (Some(model), None) => {
@@ -171,11 +167,7 @@ impl Args {
     }
 
     fn writer(&self) -> Result<PrincipleWriter, Failure> {
-        let task = match self.task.as_str() {
-            "dialogue" => Task::dialogue(),
-            "tldr" => Task::tldr(),
-            file => Task::load(Path::new(file))?,
-        };
+        let task = task(&self.task)?;
         let missing = |argument| Failure::Argument {
             argument,
             reason: format!("task {} has no [writer] table to take it from; say it here", task.name()),

@@ -1,20 +1,20 @@
 //! `sami probe`: before a run.
 
 use std::fmt;
-use std::path::PathBuf;
 
-use sami_constitution::{Article, Constitution, ConstitutionSpace, PrincipleSet, Task};
+use sami_constitution::{Article, Constitution, ConstitutionSpace, Task};
 use sami_core::{Estimate, Objective};
-use sami_data::{OnBadLine, Query, QueryFormat, RejectionCounts, ResponseFilter, read_queries};
+use sami_data::{OnBadLine, Query, RejectionCounts, ResponseFilter, read_queries};
 use sami_eval::evaluation::PrincipleInformation;
 use sami_eval::probe::{Asked, Connection, GradientSignal, Information, Prompts, ask, information};
 use sami_policy::SamplingParams;
 use sami_torch::TorchPolicy;
 use serde::Serialize;
 
-use crate::args::{ModelArgs, at_least_one};
+use crate::args::{ModelArgs, TaskArgs, at_least_one, task};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::hub;
 use crate::progress::interrupted;
 
 /// Queries that are asked and scored between two looks at progress and interrupts.
@@ -33,21 +33,11 @@ const MAX_CONSTITUTIONS: u64 = 16;
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// Queries: HH-RLHF or plain JSONL, also gzipped. May be given several times.
-    #[arg(long, value_name = "FILE", required = true)]
-    pub(crate) data: Vec<PathBuf>,
-    /// What a line of --data is: hh-rlhf, jsonl or tldr.
-    #[arg(long, default_value = "hh-rlhf")]
-    pub(crate) format: String,
+    #[command(flatten)]
+    pub(crate) task: TaskArgs,
     /// Queries to ask, evenly spaced over the files.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = at_least_one)]
     pub(crate) queries: usize,
-    /// TOML file of principles and antitheses; default: the built-in helpful/harmless ones.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) principles: Option<PathBuf>,
-    /// TOML file of a task's prompts and filters; default: dialogue.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) task: Option<PathBuf>,
     /// At most this many tokens per response.
     #[arg(long, value_name = "N", default_value_t = 350, value_parser = at_least_one)]
     pub(crate) max_new_tokens: usize,
@@ -83,17 +73,9 @@ struct Found {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
-    let principles = match &args.principles {
-        Some(file) => PrincipleSet::load(file)?,
-        None => PrincipleSet::helpful_harmless(),
-    };
-    let task = match &args.task {
-        Some(file) => Task::load(file)?,
-        None => Task::dialogue(),
-    };
-    let format: QueryFormat = serde_json::from_value(serde_json::json!(args.format))
-        .map_err(|error| Failure::Argument { argument: "--format", reason: error.to_string() })?;
-    let all = read_queries(&args.data, format, OnBadLine::Stop)?.queries;
+    let task = task(&args.task.task)?;
+    let data = args.task.data.iter().map(|file| hub::data(file)).collect::<Result<Vec<_>, _>>()?;
+    let all = read_queries(&data, args.task.format, OnBadLine::Stop)?.queries;
     let n = args.queries.min(all.len());
     let queries: Vec<Query> = (0..n).map(|i| all[i * all.len() / n].clone()).collect();
     let sampling = sami_policy::SamplingParamsBuilder {
@@ -103,7 +85,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         ..SamplingParams::builder()
     };
     let params = sampling.check()?;
-    let space = ConstitutionSpace::new(principles);
+    let space = ConstitutionSpace::new(args.task.principles()?);
     let kinds = constitutions(&space);
     let filter = ResponseFilter::new(task.rules().clone())?;
     let mut policy = args.model.open(&args.model.engine())?;
@@ -241,6 +223,7 @@ impl fmt::Display for Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sami_constitution::PrincipleSet;
 
     #[test]
     fn a_rewording_asks_for_the_same_in_other_words() {

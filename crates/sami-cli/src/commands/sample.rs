@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use sami_data::atomic_write;
-use sami_policy::{SampleRequest, Sampler, StreamKey};
+use sami_policy::{ChatMessage, ChatRequest, ChatSampler, Role, SampleRequest, Sampler, StreamKey};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -17,7 +17,7 @@ use crate::progress::interrupted;
 /// Prompts that are sampled between two looks at progress and interrupts.
 const CHUNK: usize = 256;
 
-/// Continue raw prompts.
+/// Continue raw prompts, or answer them in a chat format.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  sami sample --model mistral-7b --prompts prompts.jsonl --out samples.jsonl --temperature 0\n\n\
@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// At most this many new tokens per prompt.
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) max_new_tokens: usize,
+    /// Each prompt is a user's turn, answered in the model's chat format.
+    #[arg(long)]
+    pub(crate) chat: bool,
     /// End a text where this string appears. May be given several times.
     #[arg(long, value_name = "TEXT")]
     pub(crate) stop: Vec<String>,
@@ -60,7 +63,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         if interrupted() {
             return Err(Failure::Interrupted);
         }
-        samples.extend(policy.sample(chunk, &params)?);
+        samples.extend(if args.chat {
+            let turn = |request: &SampleRequest| ChatRequest {
+                messages: vec![ChatMessage::new(Role::User, request.prompt.clone())],
+                stream: request.stream,
+            };
+            policy.sample_chat(&chunk.iter().map(turn).collect::<Vec<_>>(), &params)?
+        } else {
+            policy.sample(chunk, &params)?
+        });
         progress.advance("sample", samples.len(), requests.len());
     }
     progress.end();

@@ -3,24 +3,22 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers outside #[test] functions")]
 
 pub mod kills;
+pub mod server;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use sami_torch::{RandomCheckpoint, random_checkpoint};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A directory with a checkpoint in `model` and queries in `queries.jsonl`.
-pub struct World {
-    dir: TempDir,
-}
-
-impl World {
-    pub fn new() -> Self {
-        // In memory where the system offers that: killed runs wait for the disk at every step otherwise.
-        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+/// The files of a tiny random checkpoint; made once for all tests of a binary.
+fn checkpoint() -> &'static [(String, Vec<u8>)] {
+    static FILES: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
+    FILES.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
         let checkpoint = RandomCheckpoint {
             hidden_size: 32,
             intermediate_size: 48,
@@ -31,7 +29,27 @@ impl World {
             corpus: sami_sandbox::corpus::texts(2000, 0).unwrap(),
             ..RandomCheckpoint::default()
         };
-        random_checkpoint(&dir.path().join("model"), &checkpoint).unwrap();
+        random_checkpoint(dir.path(), &checkpoint).unwrap();
+        let file = |entry: std::fs::DirEntry| {
+            (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())
+        };
+        std::fs::read_dir(dir.path()).unwrap().map(|entry| file(entry.unwrap())).collect()
+    })
+}
+
+/// A directory with a checkpoint in `model` and queries in `queries.jsonl`.
+pub struct World {
+    dir: TempDir,
+}
+
+impl World {
+    pub fn new() -> Self {
+        // In memory where the system offers that: killed runs wait for the disk at every step otherwise.
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        std::fs::create_dir(dir.path().join("model")).unwrap();
+        for (name, bytes) in checkpoint() {
+            std::fs::write(dir.path().join("model").join(name), bytes).unwrap();
+        }
         let queries: String = sami_sandbox::DIALOGUE_JSONL.split_inclusive('\n').take(256).collect();
         std::fs::write(dir.path().join("queries.jsonl"), queries).unwrap();
         Self { dir }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use sami_constitution::Task;
 use sami_data::{OnBadLine, QueryFormat};
 use serde::{Deserialize, Serialize};
 
@@ -143,6 +144,21 @@ pub enum TaskName {
     Dialogue,
     /// Summaries, as in TL;DR.
     Tldr,
+}
+
+impl TaskSection {
+    /// The task that the section names.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, or is no task.
+    pub fn load(&self) -> Result<Task, sami_constitution::Error> {
+        match (&self.file, self.name) {
+            (Some(file), _) => Task::load(file),
+            (None, TaskName::Dialogue) => Ok(Task::dialogue()),
+            (None, TaskName::Tldr) => Ok(Task::tldr()),
+        }
+    }
 }
 
 /// `[evaluation]`

@@ -8,6 +8,7 @@ mod answers;
 mod comparison;
 mod contests;
 mod judging;
+mod model_judge;
 mod paired;
 mod rates;
 mod verdicts;
@@ -17,6 +18,7 @@ pub use answers::{Answer, AnswersError, STATED, read_answers};
 pub use comparison::Comparison;
 pub use contests::{Contest, Pairing, PairingError, pair_up};
 pub use judging::{JudgeJob, JudgingError, Order};
+pub use model_judge::ModelJudge;
 pub use paired::PairedChange;
 pub use rates::{LengthCorrected, PositionCheck, RateError, Stratum, Ties, WinRate};
 pub use verdicts::{

@@ -1,80 +1,82 @@
 //! Who judges.
 
-use std::path::PathBuf;
-
 use sami_constitution::Task;
+use sami_eval::win::ModelJudge;
 use sami_policy::{Comparison, Judge};
-use sami_remote::{EndpointBuilder, KeySource, RemoteJudge};
+use sami_remote::{Endpoint, RemoteJudge};
 use sami_sandbox::Oracle;
 
-use crate::args::at_least_one;
+use crate::args::{ModelArgs, at_least_one, task};
+use crate::context::Context;
 use crate::failure::Failure;
+use crate::server::{ServerArgs, say_usage};
 
 const SANDBOX: &str = "sandbox";
 
-// The oracle of the sandbox, or a language model behind an OpenAI-compatible server.
+// A checkpoint, a model behind a server, or the oracle of the sandbox.
 #[derive(Debug, clap::Args)]
 pub(crate) struct JudgeArgs {
+    #[command(flatten)]
+    pub(crate) model: Option<ModelArgs>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
     /// Ask a judge that is built in: the oracle of the embedded world.
-    #[arg(long, value_name = "NAME", value_parser = [SANDBOX], conflicts_with = "judge_server")]
+    #[arg(long, value_name = "NAME", value_parser = [SANDBOX], conflicts_with_all = ["server", "model"])]
     pub(crate) judge: Option<String>,
-    /// Ask a model behind an OpenAI-compatible server, for example http://localhost:8000/v1.
-    #[arg(long, value_name = "URL", requires = "judge_model")]
-    pub(crate) judge_server: Option<String>,
-    /// The model's name at the server.
-    #[arg(long, value_name = "NAME", requires = "judge_server")]
-    pub(crate) judge_model: Option<String>,
-    /// The environment variable that holds the server's key.
-    #[arg(long, value_name = "VARIABLE", requires = "judge_server")]
-    pub(crate) judge_key_env: Option<String>,
-    /// A file that keeps every answer of the server.
-    #[arg(long, value_name = "FILE", requires = "judge_server")]
-    pub(crate) judge_cache: Option<PathBuf>,
-    /// Send at most so many requests; contests beyond are failed calls, and asked about the next time.
-    #[arg(long, value_name = "N", requires = "judge_server")]
-    pub(crate) max_requests: Option<u64>,
-    /// Requests under way at once.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
-    pub(crate) concurrency: usize,
-    /// TOML file of the task whose judge prompt is used; default: dialogue. "tldr" for the built-in one of summaries.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) task: Option<PathBuf>,
+    /// Whose judge prompt is used: dialogue, tldr, or a task's TOML file. Default: the run's task; dialogue without a run.
+    #[arg(long, value_name = "TASK")]
+    pub(crate) task: Option<String>,
+    /// At most this many tokens per answer of a judge.
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
+    pub(crate) max_new_tokens: usize,
+}
+
+/// A judge, and the name that stands beside its verdicts.
+pub(crate) struct Bench {
+    pub(crate) judge: Box<dyn Judge>,
+    pub(crate) name: String,
+    endpoint: Option<Endpoint>,
+}
+
+impl Bench {
+    /// What its server was asked, where it has one.
+    pub(crate) fn say_usage(&self, context: &Context) {
+        if let Some(endpoint) = &self.endpoint {
+            say_usage(endpoint, context);
+        }
+    }
 }
 
 impl JudgeArgs {
-    /// The judge, and a name for it that stands beside its verdicts.
-    pub(crate) fn open(&self) -> Result<(Box<dyn Judge>, String), Failure> {
+    /// The judge; `of_run` is the run's own task.
+    pub(crate) fn open(&self, of_run: Option<Task>) -> Result<Bench, Failure> {
         if self.judge.is_some() {
-            return Ok((Box::new(Oracle), SANDBOX.to_owned()));
+            return Ok(Bench { judge: Box::new(Oracle), name: SANDBOX.to_owned(), endpoint: None });
         }
-        let (Some(server), Some(model)) = (&self.judge_server, &self.judge_model) else {
+        let task = match (&self.task, of_run) {
+            (Some(named), _) => task(named)?,
+            (None, Some(own)) => own,
+            (None, None) => Task::dialogue(),
+        };
+        let named = |model: &str| format!("{model} ({})", task.name());
+        let prompt = {
+            let task = task.clone();
+            move |it: &Comparison<'_>| {
+                task.judge_prompt(it.constitution, it.query, [it.response_a, it.response_b])
+            }
+        };
+        if let Some(endpoint) = self.server.endpoint()? {
+            let name = named(&endpoint.settings().model);
+            let judge = RemoteJudge::new(endpoint.clone(), prompt).max_new_tokens(self.max_new_tokens);
+            return Ok(Bench { judge: Box::new(judge), name, endpoint: Some(endpoint) });
+        }
+        let Some(model) = &self.model else {
             let reason = "verdicts are to be made, and nobody is named to make them".to_owned();
-            return Err(Failure::Argument { argument: "--judge-server", reason });
+            return Err(Failure::Argument { argument: "--judge-model, --server or --judge", reason });
         };
-        let task = match &self.task {
-            Some(file) if file.as_os_str() == "tldr" => Task::tldr(),
-            Some(file) => Task::load(file)?,
-            None => Task::dialogue(),
-        };
-        let defaults = EndpointBuilder::default();
-        let settings = EndpointBuilder {
-            base_url: server.clone(),
-            model: model.clone(),
-            key: self.judge_key_env.clone().map_or(KeySource::None, KeySource::Environment),
-            cache: self.judge_cache.clone(),
-            max_requests: self.max_requests,
-            concurrency: self.concurrency,
-            ..defaults
-        };
-        let refused = |error: sami_remote::RemoteError| Failure::Argument {
-            argument: "--judge-server",
-            reason: error.to_string(),
-        };
-        let endpoint = settings.check().map_err(refused)?;
-        let name = format!("{model} ({})", task.name());
-        let prompt = move |it: &Comparison<'_>| {
-            task.judge_prompt(it.constitution, it.query, [it.response_a, it.response_b])
-        };
-        Ok((Box::new(RemoteJudge::new(endpoint, prompt)), name))
+        let name = named(&model.model.file_name().unwrap_or(model.model.as_os_str()).to_string_lossy());
+        let policy = model.open(&model.engine())?;
+        let judge = ModelJudge::new(policy, prompt).max_new_tokens(self.max_new_tokens);
+        Ok(Bench { judge: Box::new(judge), name, endpoint: None })
     }
 }

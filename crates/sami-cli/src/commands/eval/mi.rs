@@ -4,24 +4,25 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use sami_constitution::{ConstitutionSpace, Contrasts, PrincipleSet, Task};
+use sami_constitution::{ConstitutionSource, Task};
 use sami_core::Estimate;
 use sami_data::{
     OnBadLine, PairReader, PairRecord, Query, QueryFormat, RunDir, atomic_write, read_pairs, read_queries,
 };
-use sami_driver::recipe::{self, TaskName, ValidRecipe};
+use sami_driver::recipe::{self, ValidRecipe};
 use sami_driver::{DriverError, GenerateJob, Wanted, contrast_set, read_sets};
 use sami_eval::evaluation::{Evaluation, file_of};
 use sami_eval::evidence::Evidence;
 use sami_eval::information::{ScoredQuery, paired_difference, read_scores};
-use sami_policy::{PolicyProvider, Start};
+use sami_policy::{ContrastPolicy, PolicyProvider, Sampler, Start};
 use sami_torch::TorchProvider;
 use serde::Serialize;
 
 use super::{existing, model_dir};
-use crate::args::at_least_one;
+use crate::args::{at_least_one, query_format};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::instruct::Instructed;
 use crate::output::write_line;
 use crate::progress::interrupted;
 use crate::wiring::engine;
@@ -38,7 +39,7 @@ const STREAM: usize = usize::MAX - 1;
 /// summary.json. What is there already is kept. Without --data the queries are those that the run's recipe kept out.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  sami eval mi runs/hh-rlhf --data helpful-base.jsonl.gz --data harmless-base.jsonl.gz --queries 250 --reference instruct=mistral-7b-instruct"
+    after_help = "Example:\n  sami eval mi runs/hh-rlhf --data helpful-base.jsonl.gz --data harmless-base.jsonl.gz --queries 250 --instruct instruct=mistral-7b-instruct"
 )]
 pub(crate) struct Args {
     /// The directory of a run.
@@ -47,14 +48,18 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) data: Vec<PathBuf>,
     /// What a line of --data is: hh-rlhf, jsonl or tldr.
-    #[arg(long, default_value = "hh-rlhf")]
-    pub(crate) format: String,
+    #[arg(long, default_value = "hh-rlhf", value_parser = query_format)]
+    pub(crate) format: QueryFormat,
     /// At most so many queries of each file.
     #[arg(long, value_name = "N", default_value_t = 250, value_parser = at_least_one)]
     pub(crate) queries: usize,
     /// Also a model that is not of the run, under this name. It reads the same prompts. May be given several times.
     #[arg(long, value_name = "NAME=DIR")]
     pub(crate) reference: Vec<String>,
+    /// Also an instruct model, under this name: it reads the task's instruct prompt in its own chat format. May be given several
+    /// times.
+    #[arg(long, value_name = "NAME=DIR")]
+    pub(crate) instruct: Vec<String>,
     /// At most so many constitutions per query; a larger set is sampled.
     #[arg(long, value_name = "C", default_value_t = 16, value_parser = at_least_one)]
     pub(crate) max_constitutions: usize,
@@ -76,34 +81,48 @@ struct Model {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let run = existing(&args.run)?;
     let recipe = recipe::load(&run.recipe()).map_err(DriverError::from)?;
-    let mut models = vec![("iteration-0".to_owned(), recipe.model.base.clone())];
+    let model = |name, dir, asked| Asked { name, dir, asked };
+    let mut models = vec![model("iteration-0".to_owned(), recipe.model.base.clone(), How::AsTheBase)];
     for iteration in 1..=recipe.training.iterations {
         let checkpoint = run.iteration(iteration).checkpoint();
         if checkpoint.is_dir() {
-            models.push((format!("iteration-{iteration}"), checkpoint));
+            models.push(model(format!("iteration-{iteration}"), checkpoint, How::AsTheBase));
         } else {
             context.say(&format!("iteration {iteration} has no checkpoint yet and is left out"));
         }
     }
-    for reference in &args.reference {
-        models.push(named(reference)?);
+    for (given, asked, argument) in [
+        (&args.reference, How::AsTheBase, "--reference"),
+        (&args.instruct, How::InItsChatFormat, "--instruct"),
+    ] {
+        for one in given {
+            let (name, dir) = named(one, argument)?;
+            if models.iter().any(|other| other.name == name) {
+                let reason = format!("{name:?} names two models; give each a name of its own");
+                return Err(Failure::Argument { argument, reason });
+            }
+            models.push(model(name, dir, asked));
+        }
     }
-    let space = ConstitutionSpace::new(match &recipe.constitutions.principles {
-        Some(file) => PrincipleSet::load(file)?,
-        None => PrincipleSet::helpful_harmless(),
-    });
-    let task = match (&recipe.task.file, recipe.task.name) {
-        (Some(file), _) => Task::load(file)?,
-        (None, TaskName::Dialogue) => Task::dialogue(),
-        (None, TaskName::Tldr) => Task::tldr(),
-    };
+    let (constitutions, count) = recipe.constitutions.source()?.whole();
+    let n_constitutions = count.min(args.max_constitutions as u64) as usize;
+    let task = recipe.task.load()?;
     let queries = held_out(args, &run, &recipe, context)?;
-    let job = Job { args, recipe: &recipe, space: &space, task: &task, queries: &queries, context };
+    let job = Job {
+        args,
+        recipe: &recipe,
+        constitutions: &constitutions,
+        n_constitutions,
+        task: &task,
+        queries: &queries,
+        context,
+    };
     let mut found: Vec<Model> = Vec::new();
     let base = model_dir(&run, "iteration-0").join("scores.jsonl");
-    for (name, model) in &models {
+    for model in &models {
+        let name = &model.name;
         let dir = model_dir(&run, name);
-        context.say(&format!("{name}: {}", model.display()));
+        context.say(&format!("{name}: {}", model.dir.display()));
         let evaluation = job.evaluate(model, &dir)?;
         let scores = read_scores(&dir.join("scores.jsonl")).map_err(sami_eval::Error::from)?;
         let before = read_scores(&base).map_err(sami_eval::Error::from)?;
@@ -111,6 +130,21 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         found.push(Model { name: name.clone(), evaluation, change_from_base: change });
     }
     context.result(&found, &table(&found))
+}
+
+/// A model that is asked.
+struct Asked {
+    name: String,
+    dir: PathBuf,
+    asked: How,
+}
+
+#[derive(Clone, Copy)]
+enum How {
+    /// With the prompts that the base reads.
+    AsTheBase,
+    /// With the task's instruct prompt.
+    InItsChatFormat,
 }
 
 /// Change on the queries that the filters kept for both models.
@@ -125,8 +159,8 @@ fn change(before: &[ScoredQuery], after: &[ScoredQuery]) -> Option<Estimate> {
 }
 
 /// `NAME=DIR`.
-fn named(given: &str) -> Result<(String, PathBuf), Failure> {
-    let refuse = |reason: String| Failure::Argument { argument: "--reference", reason };
+fn named(given: &str, argument: &'static str) -> Result<(String, PathBuf), Failure> {
+    let refuse = |reason: String| Failure::Argument { argument, reason };
     let (name, dir) = given
         .split_once('=')
         .filter(|(name, dir)| !name.is_empty() && !dir.is_empty())
@@ -166,9 +200,7 @@ fn held_out(
         }
         read_pairs(&pairs)?.into_iter().map(|record| Query { id: record.id, text: record.query }).collect()
     } else {
-        let format: QueryFormat = serde_json::from_value(serde_json::json!(args.format))
-            .map_err(|error| Failure::Argument { argument: "--format", reason: error.to_string() })?;
-        let read = read_queries(&args.data, format, OnBadLine::Stop)?;
+        let read = read_queries(&args.data, args.format, OnBadLine::Stop)?;
         context.say(&read.report.to_string());
         read.queries
     };
@@ -195,7 +227,8 @@ fn held_out(
 struct Job<'a> {
     args: &'a Args,
     recipe: &'a ValidRecipe,
-    space: &'a ConstitutionSpace,
+    constitutions: &'a ConstitutionSource,
+    n_constitutions: usize,
     task: &'a Task,
     queries: &'a Vec<Query>,
     context: &'a Context,
@@ -203,13 +236,24 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// Lets a model answer, scores its answers with itself, and follows some of them. Goes on where an earlier process stopped.
-    fn evaluate(&self, model: &Path, dir: &Path) -> Result<Evaluation, Failure> {
+    fn evaluate(&self, model: &Asked, dir: &Path) -> Result<Evaluation, Failure> {
         let [pairs, scores, evidence, summary] =
             ["pairs.jsonl", "scores.jsonl", "evidence.jsonl", "summary.json"].map(|name| dir.join(name));
         if !summary.is_file() {
-            let provider = TorchProvider::new(model, engine(self.recipe))?;
-            self.answer(&provider, &pairs)?;
-            self.score(&provider, &pairs, &scores, &evidence)?;
+            let (start, to) = (Start::Base, (scores.as_path(), evidence.as_path()));
+            let provider = TorchProvider::new(&model.dir, engine(self.recipe))?;
+            match model.asked {
+                How::AsTheBase => {
+                    self.answer(&mut provider.sampler(start)?, self.task, &pairs)?;
+                    self.score(&mut provider.policy(start)?, &pairs, to)?;
+                }
+                How::InItsChatFormat => {
+                    let task = self.task.instructed()?;
+                    let mut policy = Instructed::new(provider.sampler(start)?, &model.dir)?;
+                    self.answer(&mut policy, &task, &pairs)?;
+                    self.score(&mut policy, &pairs, to)?;
+                }
+            }
         }
         let found = Evaluation::read(&pairs, &scores).map_err(sami_eval::Error::from)?;
         if found.asked != self.queries.len() {
@@ -225,39 +269,37 @@ impl Job<'_> {
         Ok(found)
     }
 
-    fn answer(&self, provider: &TorchProvider, pairs: &Path) -> Result<(), Failure> {
+    fn answer<S: Sampler>(&self, sampler: &mut S, task: &Task, pairs: &Path) -> Result<(), Failure> {
         let order: Vec<usize> = (0..self.queries.len()).collect();
-        let constitutions = self.space.len().min(self.args.max_constitutions as u64) as usize;
-        let params = self.recipe.sampling_params(self.task.stop_strings())?;
+        let params = self.recipe.sampling_params(task.stop_strings())?;
         let job = GenerateJob {
             seed: self.recipe.seed,
             iteration: STREAM,
             queries: self.queries,
             order: &order,
             wanted: Wanted::All,
-            space: self.space,
-            n_constitutions: constitutions,
-            contrasts: Contrasts::Any,
-            task: self.task,
+            constitutions: self.constitutions,
+            n_constitutions: self.n_constitutions,
+            task,
             params: &params,
             score_eos: self.recipe.task.score_eos,
             chunk: self.recipe.sampling.chunk,
             out: pairs.to_owned(),
         };
-        let mut sampler = provider.sampler(Start::Base)?;
-        sami_driver::generate(&mut sampler, &job, &mut self.context.progress())?;
+        sami_driver::generate(sampler, &job, &mut self.context.progress())?;
         Ok(())
     }
 
-    fn score(
+    fn score<P>(
         &self,
-        provider: &TorchProvider,
+        policy: &mut P,
         pairs: &Path,
-        scores: &Path,
-        evidence: &Path,
-    ) -> Result<(), Failure> {
+        (scores, evidence): (&Path, &Path),
+    ) -> Result<(), Failure>
+    where
+        P: ContrastPolicy<Error = sami_torch::Error>,
+    {
         let sets = read_sets(pairs)?;
-        let mut policy = provider.policy(Start::Base)?;
         let mut lines = Vec::with_capacity(sets.len());
         let total = sets.len();
         let mut sink = |score: &sami_driver::SetScore| {
@@ -265,7 +307,7 @@ impl Job<'_> {
             Ok(())
         };
         let sets = sets.into_iter().map(Ok);
-        sami_driver::score(&mut policy, sets, total, CHUNK, &mut sink, &mut self.context.progress())?;
+        sami_driver::score(policy, sets, total, CHUNK, &mut sink, &mut self.context.progress())?;
         atomic_write(scores, |file| lines.iter().try_for_each(|line| write_line(file, line)))?;
         let mut followed = Vec::new();
         let mut progress = self.context.progress();
@@ -276,7 +318,7 @@ impl Job<'_> {
             }
             // Another constitution for each query, so that all are seen.
             let response = followed.len() % record.responses.len();
-            followed.extend(Evidence::new(&mut policy, record, response)?);
+            followed.extend(Evidence::new(policy, record, response)?);
             progress.advance("follow", followed.len(), self.args.evidence);
         }
         progress.end();
@@ -343,6 +385,7 @@ mod tests {
 
     #[test]
     fn references_are_named_plainly() {
+        let named = |given| named(given, "--reference");
         assert_eq!(named("instruct=a/b=c").unwrap(), ("instruct".to_owned(), PathBuf::from("a/b=c")));
         for wrong in ["instruct", "=dir", "instruct=", "a/b=dir", "..=dir", "iteration-3=dir"] {
             assert!(

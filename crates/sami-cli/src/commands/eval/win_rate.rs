@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use sami_data::{RunDir, atomic_write};
+use sami_driver::{DriverError, recipe};
 use sami_eval::statistics::Bootstrap;
 use sami_eval::win::{
     Agreement, Answer, Comparison, JudgeJob, JudgedContest, Order, PairedChange, Ties, VerdictLine, group,
@@ -11,7 +12,7 @@ use sami_eval::win::{
 };
 use serde_json::json;
 
-use super::judge::JudgeArgs;
+use super::judge::{Bench, JudgeArgs};
 use super::{evaluated, existing, iteration, model_dir};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -28,8 +29,14 @@ const CHUNK: usize = 32;
 /// response files). With --verdicts alone, a file of verdicts is read. Verdicts that a file holds are never asked for again,
 /// failed calls are.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("model", |arg| arg
+    .required(false)
+    .long("judge-model")
+    .conflicts_with("server")
+    .help("Ask a checkpoint: in its chat format if it has one, otherwise with a text to continue")))]
 #[command(
-    after_help = "Example:\n  sami eval win-rate runs/hh-rlhf --judge-server https://example.org/v1 --judge-model large --judge-key-env JUDGE_KEY\n  \
+    after_help = "Example:\n  sami eval win-rate runs/hh-rlhf --server https://example.org/v1 --server-model large --key-env JUDGE_KEY --answers judge.jsonl\n  \
+    sami eval win-rate runs/hh-rlhf --judge-model mistral-7b-instruct\n  \
     sami eval win-rate --candidate trained.json --baseline base.json --judge sandbox --verdicts verdicts.jsonl\n  \
     sami eval win-rate --verdicts iteration-3.jsonl --before iteration-2.jsonl --other-judge people.jsonl"
 )]
@@ -151,10 +158,10 @@ impl Meeting<'_> {
     fn judge(
         &self,
         args: &Args,
+        bench: &mut Bench,
         out: &Path,
         context: &Context,
     ) -> Result<(Comparison, Vec<JudgedContest>), Failure> {
-        let (mut judge, judge_name) = args.judge.open()?;
         let pairing =
             pair_up(self.candidate.1, self.baseline.1, self.only).map_err(sami_eval::Error::from)?;
         let unpaired = pairing.candidate_only + pairing.baseline_only;
@@ -162,10 +169,10 @@ impl Meeting<'_> {
             context.say(&format!("{unpaired} responses have no counterpart and are left out"));
         }
         let order = args.order();
-        let job = JudgeJob { contests: &pairing.contests, order, judge: &judge_name, chunk: CHUNK, out };
+        let job = JudgeJob { contests: &pairing.contests, order, judge: &bench.name, chunk: CHUNK, out };
         let mut progress = context.progress();
         let mut begun = false;
-        let verdicts = job.run(judge.as_mut(), &mut |done, total| {
+        let verdicts = job.run(bench.judge.as_mut(), &mut |done, total| {
             if !std::mem::replace(&mut begun, true) {
                 progress.begin("judge", done, total);
             }
@@ -174,7 +181,7 @@ impl Meeting<'_> {
         });
         progress.end();
         let contests = group(&verdicts.map_err(sami_eval::Error::from)?);
-        let names = (self.candidate.0, self.baseline.0, judge_name.as_str());
+        let names = (self.candidate.0, self.baseline.0, bench.name.as_str());
         let (ties, bootstrap) = (args.ties(), args.bootstrap());
         let comparison = Comparison::new(names, self.only, Some(order), &contests, ties, bootstrap)
             .map_err(sami_eval::Error::from)?;
@@ -201,6 +208,8 @@ fn of_run(args: &Args, run: &RunDir, context: &Context) -> Result<Vec<Comparison
             .flat_map(|(_, answers)| answers)
             .find_map(|answer| all_principles(&answer.constitution)),
     };
+    let own_task = recipe::load(&run.recipe()).map_err(DriverError::from)?.task.load()?;
+    let mut bench = args.judge.open(Some(own_task))?;
     let dir = run.eval().join("win-rate");
     let mut comparisons = Vec::new();
     let baselines = models.iter().filter(|(name, _)| *name == "iteration-0" || iteration(name).is_none());
@@ -216,7 +225,7 @@ fn of_run(args: &Args, run: &RunDir, context: &Context) -> Result<Vec<Comparison
                 baseline: (baseline, against),
                 only: wanted.as_deref(),
             };
-            let (mut comparison, contests) = meeting.judge(args, &out, context)?;
+            let (mut comparison, contests) = meeting.judge(args, &mut bench, &out, context)?;
             let earlier = before.replace(contests);
             comparison.change = earlier
                 .zip(before.as_ref())
@@ -228,6 +237,7 @@ fn of_run(args: &Args, run: &RunDir, context: &Context) -> Result<Vec<Comparison
         let reason = "there is nothing to compare: only one model has been evaluated".to_owned();
         return Err(Failure::Argument { argument: "RUN", reason });
     }
+    bench.say_usage(context);
     atomic_write(&dir.join("summary.json"), |file| write_line(file, &comparisons))?;
     Ok(comparisons)
 }
@@ -250,7 +260,9 @@ fn of_responses(args: &Args, out: &Path, context: &Context) -> Result<Comparison
     let (responses, against) = (answers(candidate)?, answers(baseline)?);
     let only = args.constitution.as_deref().filter(|id| *id != "all");
     let meeting = Meeting { candidate: (&name, &responses), baseline: (&other, &against), only };
-    let (comparison, contests) = meeting.judge(args, out, context)?;
+    let mut bench = args.judge.open(None)?;
+    let (comparison, contests) = meeting.judge(args, &mut bench, out, context)?;
+    bench.say_usage(context);
     with_change(args, comparison, &contests)
 }
 

@@ -1,0 +1,206 @@
+//! Stage 2 with a server for a model: what is asked, what it costs, and what is said when it fails.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers outside #[test] functions")]
+
+mod common;
+
+use common::server::{Reply, serve, serve_as};
+use common::{World, text};
+use serde_json::{Value, json};
+
+const KEY: &str = "sk-not-to-be-seen-anywhere";
+
+/// A summary that depends on the prompt, so that no two are the same.
+fn summary(body: &Value) -> String {
+    let prompt = body["prompt"].as_str().unwrap();
+    format!(" is about {} letters.", prompt.len() * 7 + prompt.bytes().map(usize::from).sum::<usize>() % 97)
+}
+
+/// Three posts in the paper's format.
+fn posts(world: &World) {
+    let text = |n: usize| format!("POST: My neighbour keeps {n} geese, and they {}", "honk ".repeat(n + 2));
+    let column = |make: &dyn Fn(usize) -> String| -> Value {
+        (0..3).map(|n| (n.to_string(), json!(make(n)))).collect::<serde_json::Map<_, _>>().into()
+    };
+    let file = json!({"question": column(&text), "constitution": column(&|_| "1. Be brief.".into()), "response": column(&|_| "x".into())});
+    world.write("posts.json", &file.to_string());
+}
+
+const TLDR: &str =
+    "generate --data posts.json --format tldr --task tldr --max-new-tokens 9 --chunk 2 --seed 4";
+
+#[test]
+fn a_server_answers_and_an_interrupted_job_costs_nothing_twice() {
+    let world = World::new();
+    posts(&world);
+    world.write("key", KEY);
+    // Three answers, then a refusal that repeats the key; later it is well again.
+    let mut given = 0;
+    let (url, seen) = serve(move |body| {
+        given += 1;
+        match given {
+            4..=5 => Reply(403, "", format!("no more for {KEY}")),
+            _ => Reply::says(&summary(body)),
+        }
+    });
+    let job = format!(
+        "{TLDR} --server {url} --server-model m --key-file key --answers answers.jsonl --concurrency 1 --out pairs.jsonl"
+    );
+    let mut command = world.command(&job);
+    // Everything that could be logged.
+    let output = command.env("SAMI_LOG", "trace").output().unwrap();
+    let said = format!("{}{}", text(&output.stderr), text(&output.stdout));
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("status 403 after 1 attempts: no more for …"), "{said}");
+    assert!(!said.contains(KEY), "the key is in what was logged");
+    assert!(said.contains("4 requests (0 retries), 0 answers from the cache"), "{said}");
+    // The first chunk of two queries was not whole, so nothing of it is in the file; three answers are kept.
+    assert_eq!(world.read("answers.jsonl").lines().count(), 3);
+
+    // Again: what was paid for is there. The fifth request is refused once more.
+    assert_eq!(world.sami(&job).status.code(), Some(1));
+    assert_eq!(seen.lock().unwrap().len(), 5);
+    let report = world.json(&job);
+    assert_eq!((&report["sampled"], &report["kept"]), (&json!(3), &json!(3)));
+    assert_eq!(report["token_ids"], json!({"sampled": 0, "retokenised": 6}));
+    // Six prompts, two refusals: not one request more.
+    assert_eq!(seen.lock().unwrap().len(), 8);
+    let pairs = world.lines("pairs.jsonl");
+    for pair in &pairs {
+        for response in pair["responses"].as_array().unwrap() {
+            assert!(response["text"].as_str().unwrap().starts_with(" The post is about "), "{response}");
+            assert_eq!(response["token_ids"], Value::Null);
+        }
+    }
+    for file in ["pairs.jsonl", "answers.jsonl"] {
+        assert!(!world.read(file).contains(KEY), "{file}");
+    }
+    {
+        let seen = seen.lock().unwrap();
+        assert!(seen[0].0.starts_with("POST /v1/completions") && seen[0].0.contains(KEY));
+        assert!(seen[0].1["prompt"].as_str().unwrap().ends_with("Summary: The post"));
+        assert_eq!((&seen[0].1["max_tokens"], &seen[0].1["temperature"]), (&json!(9), &json!(0.0)));
+    }
+    // Once more, without the pairs: all from the cache, to the same bytes.
+    let before = world.read("pairs.jsonl");
+    std::fs::remove_file(world.path("pairs.jsonl")).unwrap();
+    let output = world.sami(&job);
+    assert!(text(&output.stderr).contains("0 requests (0 retries), 6 answers from the cache"));
+    assert_eq!(world.read("pairs.jsonl"), before);
+    assert_eq!(seen.lock().unwrap().len(), 8);
+    // The model at hand scores them, although another one wrote them.
+    let scores = world.json("score --model model --pairs pairs.jsonl --out scores.jsonl");
+    assert_eq!(scores["queries"], 3);
+}
+
+#[test]
+fn vllms_token_ids_come_along() {
+    let world = World::new();
+    let models = json!({"data": [{"id": "m", "owned_by": "vllm"}]});
+    let mut given = 0;
+    let (url, seen) = serve_as(Some(models), move |_| {
+        given += 1;
+        let text = format!(" answer {given}");
+        let choice = json!({"text": text, "finish_reason": "stop", "stop_reason": null, "token_ids": [40 + given, 50, 2]});
+        Reply(200, "", json!({"choices": [choice]}).to_string())
+    });
+    let job = format!(
+        "generate --server {url} --server-model m --data queries.jsonl --queries 2 --temperature 1 --concurrency 1 --out pairs.jsonl"
+    );
+    let report = world.json(&job);
+    assert_eq!(report["token_ids"], json!({"sampled": 4, "retokenised": 0}));
+    // Without the end-of-sequence token, which the paper's code masks.
+    assert_eq!(world.lines("pairs.jsonl")[0]["responses"][0]["token_ids"], json!([41, 50]));
+    assert!(seen.lock().unwrap().iter().all(|(_, body)| body["return_token_ids"] == json!(true)));
+}
+
+#[test]
+fn what_a_server_does_wrong_is_said() {
+    let world = World::new();
+    posts(&world);
+    let fails = |arguments: &str, code: i32, expected: &str| {
+        let output = world.sami(&format!("{TLDR} --server-model m --out p.jsonl {arguments}"));
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{message}");
+        assert!(message.contains(expected), "{message}");
+    };
+    let (url, _) = serve(|_| Reply(429, "Retry-After: 7200\r\n", String::new()));
+    fails(
+        &format!("--server {url}"),
+        1,
+        "the server asks to wait 7200 s, longer than retry_after_cap (600 s)",
+    );
+    let (url, _) = serve(|_| Reply(200, "", json!({"choices": []}).to_string()));
+    fails(&format!("--server {url}"), 1, "the answer is no completion: it has no choice");
+    let (url, seen) = serve(|body| Reply::says(&summary(body)));
+    fails(&format!("--server {url} --max-requests 3 --concurrency 1"), 1, "the cap of 3 requests is reached");
+    assert_eq!(seen.lock().unwrap().len(), 3);
+    let spend = "--max-spend 0.001 --prompt-price 1000 --response-price 1000";
+    fails(
+        &format!("--server {url} {spend}"),
+        1,
+        "0.0000 of at most 0.0010 are spent, and the next request may cost",
+    );
+    assert_eq!(seen.lock().unwrap().len(), 3);
+    fails("--server localhost:8000", 2, "must begin with http://");
+    fails(
+        &format!("--server {url} --key-env SAMI_NO_SUCH_VARIABLE"),
+        2,
+        "SAMI_NO_SUCH_VARIABLE holds no key",
+    );
+    fails(&format!("--server {url} --model model"), 2, "cannot be used with");
+    let neither = world.sami(&TLDR.replace("--seed 4", "--out p.jsonl"));
+    assert_eq!(neither.status.code(), Some(2));
+    assert!(!world.path("p.jsonl").exists() || world.read("p.jsonl").is_empty());
+}
+
+#[test]
+fn what_queries_meet_can_be_chosen() {
+    let world = World::new();
+    world.succeed("principles --edited principles.toml --out p.toml --constitutions contrasts".replace(
+        "principles.toml",
+        world
+            .write(
+                "edited.toml",
+                "[[principle]]\nname = \"brief\"\nstatements = [\"Be brief.\"]\nantitheses = [\"Ramble.\"]\n\
+                 [[principle]]\nname = \"kind\"\nstatements = [\"Be kind.\"]\nantitheses = [\"Be rude.\"]\n",
+            )
+            .to_str()
+            .unwrap(),
+    ).as_str());
+    let generate =
+        "generate --model model --data queries.jsonl --temperature 1 --max-new-tokens 5 --queries 6";
+    world.succeed(&format!("{generate} --contrasts contrasts --out chosen.jsonl"));
+    for pair in world.lines("chosen.jsonl") {
+        assert_eq!(pair["constitutions"][0]["text"], "1. Be brief.\n2. Be kind.");
+    }
+    let own = |id: &Value| {
+        let article =
+            |stance: &str| json!([{"principle": "p", "stance": stance, "text": format!("{stance} of {id}")}]);
+        json!({"query": id, "constitutions": [article("principle"), article("antithesis")]}).to_string()
+            + "\n"
+    };
+    let ids: Vec<Value> = world.lines("chosen.jsonl").iter().map(|pair| pair["id"].clone()).collect();
+    world.write("own.jsonl", &ids[..5].iter().map(own).collect::<String>());
+    let output = world.sami(&format!("{generate} --per-query own.jsonl --out own-pairs.jsonl"));
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
+    assert!(message.contains("has no constitutions of its own; add a line for it"), "{message}");
+    let five = generate.replace("--queries 6", "--queries 5 --chunk 5");
+    world.succeed(&format!("{five} --per-query own.jsonl --out own-pairs.jsonl"));
+    for pair in world.lines("own-pairs.jsonl") {
+        let text = pair["constitutions"][0]["text"].as_str().unwrap();
+        assert!(text.contains(&format!(" of {}", pair["id"])), "{pair}");
+    }
+    for (arguments, expected) in [
+        ("--contrasts contrasts --against-all", "cannot be used with"),
+        (
+            "--contrasts contrasts --n-constitutions 3",
+            "3 constitutions per query are asked for, and there are 2",
+        ),
+        ("--contrasts nowhere", "nowhere: No such file"),
+    ] {
+        let output = world.sami(&format!("{generate} {arguments} --out x.jsonl"));
+        let message = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && message.contains(expected), "{arguments}: {message}");
+    }
+}
