@@ -4,82 +4,11 @@
 //! their own way, and leave things out. The reader takes only text that the answer itself ascribes to a side of a
 //! principle; whatever it cannot ascribe is left out and told.
 
-use std::collections::HashSet;
-use std::fmt;
-
 use crate::constitution::Stance;
 use crate::writer::label::{Meaning, Name, Subject, words};
 use crate::writer::line::{Labelled, Line, Marker, label_of};
-
-/// Different words that an instruction has at least.
-const LEAST_WORDS: usize = 3;
-
-/// What the reader did with a piece of an answer that was not plain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AnswerNote {
-    /// Items without names, as many as principles: taken in the order in which the principles were asked for.
-    ByPosition {
-        /// The principle.
-        principle: String,
-        /// The side.
-        stance: Stance,
-        /// The wording.
-        text: String,
-    },
-    /// A second round of definitions without a word that they are antitheses: left out.
-    Unclear {
-        /// The principle.
-        principle: String,
-        /// The wording that was left out.
-        text: String,
-    },
-    /// A placeholder or a fragment instead of a sentence: left out.
-    NoSentence {
-        /// The principle.
-        principle: String,
-        /// The side.
-        stance: Stance,
-        /// What stood there.
-        text: String,
-    },
-    /// The principle's own words as its antithesis: left out.
-    SameOnBothSides {
-        /// The principle.
-        principle: String,
-        /// The wording.
-        text: String,
-    },
-}
-
-impl fmt::Display for AnswerNote {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let side = |stance: &Stance| match stance {
-            Stance::Principle => "the definition",
-            Stance::Antithesis => "the antithesis",
-        };
-        match self {
-            Self::ByPosition { principle, stance, text } => {
-                write!(
-                    f,
-                    "taken for {} of {principle} by its place in the list, it has no name: {text}",
-                    side(stance)
-                )
-            }
-            Self::Unclear { principle, text } => {
-                write!(
-                    f,
-                    "left out, {principle} comes twice and nothing says which one is the antithesis: {text}"
-                )
-            }
-            Self::NoSentence { principle, stance, text } => {
-                write!(f, "left out, no sentence for {} of {principle}: {text:?}", side(stance))
-            }
-            Self::SameOnBothSides { principle, text } => {
-                write!(f, "left out, the antithesis of {principle} repeats its definition: {text}")
-            }
-        }
-    }
-}
+use crate::writer::note::AnswerNote;
+use crate::writer::prose::{clean, is_sentence, split_items, without_thoughts};
 
 /// The wordings in one answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,34 +28,6 @@ pub(super) fn read(answer: &str, names: &[String]) -> Reading {
         }
     }
     reader.finish()
-}
-
-/// Reasoning models think aloud first.
-fn without_thoughts(answer: &str) -> &str {
-    answer.rsplit_once("</think>").map_or(answer, |(_, rest)| rest)
-}
-
-/// Items that follow each other on one line get their own: `… 2. [harmless]: …`.
-fn split_items(answer: &str) -> String {
-    let mut out = String::with_capacity(answer.len() + 16);
-    let mut rest = answer;
-    while let Some(at) = rest.find(['[', '*']) {
-        let head = rest[..at].trim_end_matches(' ');
-        let digits = head.strip_suffix('.').map(|head| head.trim_end_matches(|c: char| c.is_ascii_digit()));
-        match digits.filter(|before| {
-            before.len() + 1 < head.len() && before.ends_with(' ') && !before.trim().is_empty()
-        }) {
-            Some(before) => {
-                out.push_str(before.trim_end_matches(' '));
-                out.push('\n');
-                out.push_str(&rest[before.len()..=at]);
-            }
-            None => out.push_str(&rest[..=at]),
-        }
-        rest = &rest[at + 1..];
-    }
-    out.push_str(rest);
-    out
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -475,22 +376,4 @@ impl<'a> Reader<'a> {
 
 fn is_name(line: &Line, label: &str) -> bool {
     line.marker == Marker::Number && label.split_whitespace().count() <= 2
-}
-
-/// One line, without quotation marks around it.
-fn clean(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let line = line.strip_suffix(';').map_or(line.clone(), |line| format!("{line}."));
-    let bare = [('"', '"'), ('\u{201c}', '\u{201d}'), ('\'', '\'')].iter().find_map(|(open, close)| {
-        line.strip_prefix(*open)?.strip_suffix(*close).filter(|inside| !inside.contains([*open, *close]))
-    });
-    bare.unwrap_or(&line).trim().to_owned()
-}
-
-/// More than a placeholder, a fragment, or the same word over and over.
-fn is_sentence(text: &str) -> bool {
-    let cut = text.ends_with('\u{2026}') || text.ends_with("...");
-    let placeholder = text.starts_with(['<', '[']) && text.trim_end_matches('.').ends_with(['>', ']']);
-    let distinct: HashSet<_> = words(text).into_iter().collect();
-    distinct.len() >= LEAST_WORDS && !cut && !placeholder && !text.contains('\u{fffd}')
 }

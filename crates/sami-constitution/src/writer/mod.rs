@@ -4,6 +4,8 @@
 mod answer;
 mod label;
 mod line;
+mod note;
+mod prose;
 mod template;
 mod written;
 
@@ -16,7 +18,7 @@ use crate::constitution::Stance;
 use crate::error::{Error, Location};
 use crate::principle::{Principle, PrincipleProblem, PrincipleSet, check_name};
 
-pub use answer::AnswerNote;
+pub use note::AnswerNote;
 pub use template::SeedTemplate;
 pub use written::Written;
 

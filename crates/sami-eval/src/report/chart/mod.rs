@@ -3,73 +3,16 @@
 //! One drawing serves three places. In the page its colours are the page's custom properties, so that it follows light and dark;
 //! [`Chart::standalone`] gives them values, for files of their own and for PNG.
 
+mod data;
+mod marks;
+mod scale;
+
 use std::fmt::Write as _;
 
-/// A point with its error.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Point {
-    /// Where on the horizontal axis.
-    pub x: f64,
-    /// Where on the vertical axis.
-    pub y: f64,
-    /// Ends of the error bar.
-    pub error: Option<(f64, f64)>,
-}
-
-impl Point {
-    /// A point with ± `error`.
-    pub fn new(x: f64, y: f64, error: Option<f64>) -> Self {
-        Self { x, y, error: error.filter(|error| error.is_finite()).map(|error| (y - error, y + error)) }
-    }
-}
-
-/// One line.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Series {
-    /// Its name in the legend.
-    pub name: String,
-    /// Its points, from left to right.
-    pub points: Vec<Point>,
-}
-
-/// A horizontal line.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rule {
-    /// Where.
-    pub y: f64,
-    /// What it says.
-    pub label: String,
-}
-
-/// What the horizontal axis counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Axis {
-    /// Iterations: a mark at every whole number.
-    Iterations,
-    /// Optimizer steps.
-    Steps,
-}
-
-/// A chart.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Chart {
-    /// The name of its file.
-    pub file: String,
-    /// What it shows.
-    pub title: String,
-    /// The vertical axis, with its unit.
-    pub y_label: String,
-    /// The horizontal axis.
-    pub x_axis: Axis,
-    /// Lines; at most eight can be told apart.
-    pub series: Vec<Series>,
-    /// Horizontal lines: caps, chance, reference models.
-    pub rules: Vec<Rule>,
-    /// What no value can exceed, where there is such a bound: the axis ends there.
-    pub most: Option<f64>,
-    /// A sentence about how to read it.
-    pub note: String,
-}
+pub use data::{Axis, Chart, Point, Rule, Series};
+pub(super) use marks::shortened;
+use marks::{escape, marker};
+use scale::{Scale, nice, number};
 
 const WIDTH: f64 = 460.0;
 const LEFT: f64 = 58.0;
@@ -297,91 +240,6 @@ impl Series {
     }
 }
 
-/// Another shape for each of the first four colours: they can be told apart without colour.
-fn marker(svg: &mut String, colour: usize, x: f64, y: f64) {
-    let _ = match colour % 4 {
-        0 => write!(svg, "<circle class=\"f{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.6\"/>"),
-        1 => write!(
-            svg,
-            "<rect class=\"f{colour}\" x=\"{:.1}\" y=\"{:.1}\" width=\"6.6\" height=\"6.6\"/>",
-            x - 3.3,
-            y - 3.3
-        ),
-        2 => write!(svg, "<path class=\"f{colour}\" d=\"M{x:.1} {:.1}l4.3 7.5h-8.6z\"/>", y - 4.6),
-        _ => write!(
-            svg,
-            "<path class=\"f{colour}\" d=\"M{x:.1} {:.1}l4.6 4.6l-4.6 4.6l-4.6 -4.6z\"/>",
-            y - 4.6
-        ),
-    };
-}
-
-/// From values to places.
-struct Scale {
-    low: f64,
-    high: f64,
-    begin: f64,
-    end: f64,
-    step: f64,
-}
-
-impl Scale {
-    fn at(&self, value: f64) -> f64 {
-        self.begin + (value - self.low) / (self.high - self.low) * (self.end - self.begin)
-    }
-
-    fn marks(&self) -> impl Iterator<Item = f64> + '_ {
-        let first = (self.low / self.step - 1e-9).ceil() as i64;
-        let last = (self.high / self.step + 1e-9).floor() as i64;
-        (first..=last).map(|index| index as f64 * self.step)
-    }
-}
-
-/// The round number (1, 2 or 5 times a power of ten) at or above `value`.
-fn nice(value: f64) -> f64 {
-    if !(value.is_finite() && value > 0.0) {
-        return 1.0;
-    }
-    let power = 10.0_f64.powf(value.log10().floor());
-    let lead = value / power;
-    power * [1.0, 2.0, 5.0].into_iter().find(|round| lead <= round + 1e-9).unwrap_or(10.0)
-}
-
-/// A mark's number with as many digits as its step needs, and a true minus.
-fn number(value: f64, step: f64) -> String {
-    let digits = (-step.log10().floor()).max(0.0) as usize;
-    let value = if value.abs() < step * 1e-6 { 0.0 } else { value };
-    if digits > 5 || value.abs() >= 1e6 {
-        return format!("{value:.0e}").replace('-', "−");
-    }
-    format!("{value:.digits$}").replace('-', "−")
-}
-
-/// A name cut to `limit` characters.
-pub(crate) fn shortened(name: &str, limit: usize) -> String {
-    if name.chars().count() <= limit {
-        return name.to_owned();
-    }
-    let kept: String = name.chars().take(limit - 1).collect();
-    format!("{kept}…")
-}
-
-/// Text for XML; characters that XML cannot hold are dropped.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => escaped.push(' '),
-            other => escaped.push(other),
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -397,17 +255,6 @@ mod tests {
             most: None,
             note: String::new(),
         }
-    }
-
-    #[test]
-    fn steps_are_round_and_numbers_short() {
-        let seen = [0.0731, 0.2, 1.1, 3.4, 70.0, f64::NAN, 0.0].map(nice);
-        assert_eq!(seen, [0.1, 0.2, 2.0, 5.0, 100.0, 1.0, 1.0]);
-        assert_eq!(number(0.30000000000000004, 0.1), "0.3");
-        assert_eq!(number(-0.25, 0.05), "−0.25");
-        assert_eq!(number(1e-18, 0.5), "0.0");
-        assert_eq!(number(2e-7, 1e-7), "2e−7");
-        assert_eq!(shortened("harmless-base-test", 9), "harmless…");
     }
 
     #[test]
