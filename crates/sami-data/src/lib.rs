@@ -3,7 +3,7 @@
 //! | in | out |
 //! |---|---|
 //! | HH-RLHF, TL;DR or plain JSONL files, gzip or not, and the same rows in Parquet (feature `parquet`) | [`Query`]s: [`read_queries`], or one at a time by [`QueryReader`]; two halves by [`split_two`] |
-//! | sampled text | a response and whether it was edited: [`ResponseFilter::process`]; typed reasons to leave a set out: [`ResponseFilter::reject`] |
+//! | sampled text | a response and whether it was edited: [`ResponseFilter::response`]; typed reasons to leave a set out: [`ResponseFilter::reject`] |
 //! | `pairs.jsonl`, or the paper's JSON | [`PairRecord`]s: [`read_pairs`], or one at a time by [`PairReader`] |
 //! | a run's directory | its files as types: [`RunDir`] |
 //!
@@ -31,6 +31,7 @@ mod query_report;
 mod responses;
 mod run_dir;
 mod split;
+pub mod text;
 mod tldr;
 
 #[cfg(not(feature = "parquet"))]
@@ -48,7 +49,7 @@ pub use paper_pairs::write_paper_pairs;
 pub use queries::{OnBadLine, Queries, Query, QueryFormat, QueryReader, read_queries};
 pub use query_index::QueryIndex;
 pub use query_report::{FileReport, QueryReport};
-pub use responses::{Candidate, Processed, Rejection, RejectionCounts, ResponseFilter};
+pub use responses::{Candidate, Processed, Rejection, RejectionCounts, ResponseFilter, Sampled};
 pub use run_dir::{
     FinishedStage, IterationDir, MiFigures, RunDir, RunLock, RunStage, STATE_FORMAT, State, StepMetrics,
 };

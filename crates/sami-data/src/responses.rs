@@ -9,7 +9,7 @@ use sami_constitution::{ResponseRules, Trim};
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
-use crate::pairs::Finish;
+use crate::pairs::{Finish, PairResponse};
 
 /// Why a set is left out of training. In files it is its name, for example `"identical"`; a name that is not ours is
 /// kept as [`Rejection::Other`], so that filters of your own can count with the rest.
@@ -162,6 +162,17 @@ pub struct Processed {
     pub stopped: bool,
 }
 
+/// What a model gave, before the task's rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sampled {
+    /// The text.
+    pub text: String,
+    /// The tokens that spell it, where known, with the end-of-sequence token last where that ended it.
+    pub token_ids: Option<Vec<u32>>,
+    /// Why it ended.
+    pub finish: Finish,
+}
+
 /// A response that is to be judged by [`ResponseFilter::reject`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate<'a> {
@@ -169,6 +180,12 @@ pub struct Candidate<'a> {
     pub text: &'a str,
     /// Why it ended, where known.
     pub finish: Option<Finish>,
+}
+
+impl<'a> From<&'a PairResponse> for Candidate<'a> {
+    fn from(response: &'a PairResponse) -> Self {
+        Self { text: &response.text, finish: response.finish }
+    }
 }
 
 /// Acts on a task's [`ResponseRules`].
@@ -211,6 +228,22 @@ impl ResponseFilter {
         let text =
             if kept.trim().is_empty() { String::new() } else { format!("{}{kept}", self.rules.prefix) };
         Processed { edited: text != sampled, stopped: stop.is_some(), text }
+    }
+
+    /// The response to constitution number `constitution` in what was sampled for it, with the ids of the tokens that count:
+    /// those that were sampled, while the text is exactly what they spell. The end-of-sequence token counts if `score_eos`.
+    pub fn response(&self, constitution: usize, sampled: Sampled, score_eos: bool) -> PairResponse {
+        let Processed { text, edited, stopped } = self.process(&sampled.text);
+        let mut token_ids = sampled.token_ids.filter(|_| !edited);
+        if let (Finish::Eos, false, Some(ids)) = (sampled.finish, score_eos, &mut token_ids) {
+            ids.pop();
+        }
+        PairResponse {
+            constitution,
+            text,
+            token_ids: token_ids.filter(|ids| !ids.is_empty()),
+            finish: Some(if stopped { Finish::Stop } else { sampled.finish }),
+        }
     }
 
     /// Why a set with these responses is left out: each reason once, by name; none if it is kept.

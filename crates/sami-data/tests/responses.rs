@@ -6,7 +6,7 @@ mod common;
 use common::shared;
 use proptest::prelude::*;
 use sami_constitution::{ResponseRules, Task, Trim};
-use sami_data::{Candidate, Finish, Rejection, RejectionCounts, ResponseFilter, read_tldr};
+use sami_data::{Candidate, Finish, Rejection, RejectionCounts, ResponseFilter, Sampled, read_tldr};
 
 fn filter(task: &Task) -> ResponseFilter {
     ResponseFilter::new(task.rules().clone()).unwrap()
@@ -32,6 +32,35 @@ fn responses_end_where_the_next_turn_begins() {
     assert_eq!(process("\n\nHuman: Hello?"), (String::new(), true, true));
     assert_eq!(process(" \n"), (String::new(), true, false));
     assert_eq!(process(""), (String::new(), false, false));
+}
+
+#[test]
+fn token_ids_stay_while_they_spell_the_text() {
+    let filter = filter(&Task::dialogue());
+    let response = |text: &str, ids: &[u32], finish, score_eos| {
+        let sampled = Sampled { text: text.into(), token_ids: Some(ids.to_vec()), finish };
+        let response = filter.response(1, sampled, score_eos);
+        assert_eq!(response.constitution, 1);
+        (response.text, response.token_ids, response.finish.unwrap())
+    };
+    assert_eq!(
+        response(" Yes.", &[5, 6], Finish::Length, false),
+        (" Yes.".into(), Some(vec![5, 6]), Finish::Length)
+    );
+    assert_eq!(
+        response(" Yes.", &[5, 6, 2], Finish::Eos, false),
+        (" Yes.".into(), Some(vec![5, 6]), Finish::Eos)
+    );
+    assert_eq!(
+        response(" Yes.", &[5, 6, 2], Finish::Eos, true),
+        (" Yes.".into(), Some(vec![5, 6, 2]), Finish::Eos)
+    );
+    // Cut here, so the ids spell more than the text, and it did not end at the limit.
+    assert_eq!(
+        response(" Yes.\n\nHuman: And", &[5, 6, 7], Finish::Length, false),
+        (" Yes.".into(), None, Finish::Stop)
+    );
+    assert_eq!(response("", &[2], Finish::Eos, false), (String::new(), None, Finish::Eos));
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use sami_constitution::{Constitution, ConstitutionSource, Task};
 use sami_data::{
-    Candidate, Finish, JsonlAppender, PairConstitution, PairRecord, PairResponse, Processed, Query,
-    RejectionCounts, ResponseFilter,
+    Candidate, Finish, JsonlAppender, PairConstitution, PairRecord, Query, RejectionCounts, ResponseFilter,
+    Sampled,
 };
 use sami_policy::{FinishReason, Sample, SampleRequest, Sampler, SamplingParams, StreamKey};
 use serde::{Deserialize, Serialize};
@@ -274,11 +274,9 @@ fn record(
     let responses: Vec<_> = samples
         .take(constitutions.len())
         .enumerate()
-        .map(|(constitution, sample)| response(constitution, sample, filter, job.score_eos))
+        .map(|(constitution, sample)| filter.response(constitution, sampled(sample), job.score_eos))
         .collect();
-    let candidates: Vec<_> =
-        responses.iter().map(|one| Candidate { text: &one.text, finish: one.finish }).collect();
-    let rejected = filter.reject(&candidates);
+    let rejected = filter.reject(&responses.iter().map(Candidate::from).collect::<Vec<_>>());
     Ok(PairRecord {
         id: query.id.clone(),
         query: query.text.clone(),
@@ -292,24 +290,11 @@ fn record(
     })
 }
 
-/// A response as the task's rules leave it, with the ids of the tokens that count: those that were sampled, while the text
-/// is exactly what they spell. The end-of-sequence token is the last one where the model ended its response.
-fn response(constitution: usize, sample: Sample, filter: &ResponseFilter, score_eos: bool) -> PairResponse {
-    let Processed { text, edited, stopped } = filter.process(&sample.text);
-    let mut token_ids = sample.token_ids.filter(|_| !edited);
-    if let (FinishReason::Eos, false, Some(ids)) = (sample.finish, score_eos, &mut token_ids) {
-        ids.pop();
-    }
+fn sampled(sample: Sample) -> Sampled {
     let finish = match sample.finish {
-        _ if stopped => Finish::Stop,
         FinishReason::Eos => Finish::Eos,
         FinishReason::Stop => Finish::Stop,
         FinishReason::Length => Finish::Length,
     };
-    PairResponse {
-        constitution,
-        text,
-        token_ids: token_ids.filter(|ids| !ids.is_empty()),
-        finish: Some(finish),
-    }
+    Sampled { text: sample.text, token_ids: sample.token_ids, finish }
 }

@@ -12,10 +12,10 @@
 use std::fmt;
 
 use sami_core::{Estimate, MiAccumulator, Objective, mutual_information_with_targets};
-use sami_data::{Candidate, Finish, Rejection, RejectionCounts, ResponseFilter};
+use sami_data::{Candidate, Finish, PairResponse, Rejection, RejectionCounts, ResponseFilter, Sampled};
 use sami_policy::{
-    ContrastPolicy, ContrastResponse, ContrastSet, FinishReason, SampleRequest, Sampler, SamplingParams,
-    SetLogps, StreamKey, TrainablePolicy,
+    ContrastPolicy, ContrastResponse, ContrastSet, FinishReason, Sample, SampleRequest, Sampler,
+    SamplingParams, SetLogps, StreamKey, TrainablePolicy,
 };
 use serde::{Deserialize, Serialize};
 
@@ -71,31 +71,18 @@ pub fn ask<S: Sampler>(
     let mut samples = samples.into_iter();
     let mut asked = Asked::default();
     for one in prompts {
-        let mut responses = Vec::with_capacity(one.sampling.len());
-        let mut finishes = Vec::with_capacity(one.sampling.len());
-        for (constitution, sample) in samples.by_ref().take(one.sampling.len()).enumerate() {
-            let processed = filter.process(&sample.text);
-            let mut token_ids = sample.token_ids.filter(|_| !processed.edited);
-            // The paper's code masks the end of a response.
-            if let (FinishReason::Eos, Some(ids)) = (sample.finish, &mut token_ids) {
-                ids.pop();
-            }
-            finishes.push(match sample.finish {
-                FinishReason::Eos => Finish::Eos,
-                FinishReason::Stop => Finish::Stop,
-                FinishReason::Length => Finish::Length,
-            });
-            let token_ids = token_ids.filter(|ids| !ids.is_empty());
-            responses.push(ContrastResponse { text: processed.text, token_ids, constitution });
-        }
-        let candidates: Vec<_> = responses
-            .iter()
-            .zip(&finishes)
-            .map(|(response, finish)| Candidate { text: &response.text, finish: Some(*finish) })
+        let given = samples.by_ref().take(one.sampling.len()).enumerate();
+        // The paper's code masks the end of a response.
+        let responses: Vec<_> = given
+            .map(|(constitution, sample)| filter.response(constitution, sampled(sample), false))
             .collect();
-        let mut reasons = filter.reject(&candidates);
+        let mut reasons = filter.reject(&responses.iter().map(Candidate::from).collect::<Vec<_>>());
         if reasons.is_empty() {
-            match ContrastSet::new(one.id.clone(), one.training.clone(), responses) {
+            let responses =
+                responses.into_iter().map(|PairResponse { constitution, text, token_ids, .. }| {
+                    ContrastResponse { text, token_ids, constitution }
+                });
+            match ContrastSet::new(one.id.clone(), one.training.clone(), responses.collect()) {
                 Ok(set) => asked.sets.push(set),
                 Err(_) => reasons.push(Rejection::Empty),
             }
@@ -103,6 +90,15 @@ pub fn ask<S: Sampler>(
         asked.rejected.add(&reasons);
     }
     Ok(asked)
+}
+
+fn sampled(sample: Sample) -> Sampled {
+    let finish = match sample.finish {
+        FinishReason::Eos => Finish::Eos,
+        FinishReason::Stop => Finish::Stop,
+        FinishReason::Length => Finish::Length,
+    };
+    Sampled { text: sample.text, token_ids: sample.token_ids, finish }
 }
 
 impl Asked {

@@ -1,12 +1,10 @@
 //! What can be seen in texts alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sami_data::PairRecord;
+use sami_data::text::{self, Leak};
 use serde::{Deserialize, Serialize};
-
-/// Words in a row that count as copied.
-const COPIED: usize = 6;
 
 /// What some responses look like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,8 +18,7 @@ pub struct TextFigures {
     pub repetition: f64,
     /// Entropy of all their words, in nats.
     pub entropy: f64,
-    /// Share of responses that speak of principles or constitutions although the query does not, or copy six words in a row
-    /// from their own constitution.
+    /// Share of responses that leak their constitution ([`Leak`]).
     pub leak: f64,
 }
 
@@ -32,18 +29,17 @@ impl TextFigures {
         let (mut repetition, mut long) = (0.0, 0);
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for record in records {
-            let query = split(&record.query);
             for response in &record.responses {
-                let own = split(&response.text);
+                let own = text::words(&response.text);
                 responses += 1;
                 words += own.len();
-                if let Some(share) = repeated(&own) {
+                if let Some(share) = text::repetition(&own) {
                     repetition += share;
                     long += 1;
                 }
                 let constitution = record.constitutions.get(response.constitution);
-                let constitution = constitution.map(|one| split(&one.text)).unwrap_or_default();
-                leaks += usize::from(leaks_from(&own, &query, &constitution));
+                let constitution = constitution.map_or("", |one| one.text.as_str());
+                leaks += usize::from(Leak::of(&response.text, constitution, &record.query).any());
                 own.into_iter().for_each(|word| *counts.entry(word).or_default() += 1);
             }
         }
@@ -58,34 +54,10 @@ impl TextFigures {
     }
 }
 
-/// Lower-case words without the signs around them.
-fn split(text: &str) -> Vec<String> {
-    let words =
-        text.split_whitespace().map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase());
-    words.filter(|word| !word.is_empty()).collect()
-}
-
-/// Share of trigrams that are repetitions; `None` where there is no trigram.
-fn repeated(words: &[String]) -> Option<f64> {
-    let total = words.len().checked_sub(2).filter(|total| *total > 0)?;
-    let distinct: BTreeSet<&[String]> = words.windows(3).collect();
-    Some(1.0 - distinct.len() as f64 / total as f64)
-}
-
 /// −Σ p ln p over counts that add up to `total`.
 fn entropy(counts: impl Iterator<Item = usize>, total: usize) -> f64 {
     let total = total as f64;
     counts.map(|count| count as f64 / total).map(|p| -p * p.ln()).sum()
-}
-
-fn leaks_from(response: &[String], query: &[String], constitution: &[String]) -> bool {
-    let names = |words: &[String]| {
-        words.iter().any(|word| {
-            matches!(word.as_str(), "constitution" | "constitutions" | "principle" | "principles")
-        })
-    };
-    let copied: BTreeSet<&[String]> = constitution.windows(COPIED).collect();
-    names(response) && !names(query) || response.windows(COPIED).any(|part| copied.contains(part))
 }
 
 #[cfg(test)]
