@@ -127,6 +127,67 @@ fn files_of_responses_and_verdicts_are_compared() {
     );
 }
 
+/// Ties, answers without a verdict and failed calls are counted apart, and only failed calls are made again.
+#[test]
+fn what_is_no_verdict_is_counted_and_never_half() {
+    let world = World::new();
+    let columns = |make: &dyn Fn(usize) -> String| -> Value {
+        (0..6).map(|n| (n.to_string(), json!(make(n)))).collect::<serde_json::Map<_, _>>().into()
+    };
+    for (file, response) in [("candidate.json", "Short."), ("baseline.json", "Quite a bit longer.")] {
+        let (posts, rules) =
+            (columns(&|n| format!("POST: Post number {n}.")), columns(&|_| "1. Be brief.".into()));
+        let responses = columns(&|n| format!("{response} {n}"));
+        let file_of = json!({"question": posts, "constitution": rules, "response": responses});
+        world.write(file, &file_of.to_string());
+    }
+    let mut ill = 2;
+    let (server, seen) = serve(move |body| {
+        let asked = body["messages"][0]["content"].as_str().unwrap();
+        let short_is_first = asked.find("Short.").unwrap() < asked.find("Quite").unwrap();
+        let [better, worse] = if short_is_first { ["A", "B"] } else { ["B", "A"] };
+        let number: usize = asked.split("Post number ").nth(1).unwrap()[..1].parse().unwrap();
+        match number {
+            0 | 1 => Reply::says(&format!("Comparison: brief.\nFinal Response: {better}")),
+            2 => Reply::says("Comparison: the same.\nFinal Response: Tie"),
+            3 => Reply::says(&format!("Comparison: long.\nFinal Response: {worse}")),
+            4 => Reply::says("Both have their merits."),
+            _ if ill > 0 => {
+                ill -= 1;
+                Reply(400, "", "the prompt is too long".into())
+            }
+            _ => Reply::says(&format!("Final Response: {better}")),
+        }
+    });
+    let job = format!(
+        "eval win-rate --candidate candidate.json --baseline baseline.json --task tldr --verdicts verdicts.jsonl --concurrency 1 \
+         --server {server} --server-model m"
+    );
+    let shown = world.succeed(&job);
+    // (1 + 1 + ½ + 0) / 4
+    assert!(shown.contains("uncorrected       0.625 ± 0.239  Wilson ["), "{shown}");
+    let tally = "verdicts          4 won, 2 lost, 2 ties (0 contests of equal texts), 2 without a verdict, 2 failed; 2 contests left out";
+    assert!(shown.contains(tally), "{shown}");
+    let lines = world.lines("verdicts.jsonl");
+    let reasons: Vec<_> = lines.iter().filter_map(|line| line["reason"].as_str()).collect();
+    assert!(
+        reasons.len() == 2 && reasons[0].contains("status 400 after 1 attempts: the prompt is too long"),
+        "{reasons:?}"
+    );
+    let answers: Vec<_> = lines.iter().filter_map(|line| line["answer"].as_str()).collect();
+    assert_eq!(answers, ["Both have their merits."; 2]);
+    assert_eq!(seen.lock().unwrap().len(), 12);
+
+    let shown = world.succeed(&job);
+    // (1 + 1 + ½ + 0 + 1) / 5
+    assert!(shown.contains("uncorrected       0.700 ± 0.200  Wilson ["), "{shown}");
+    assert!(shown.contains("6 won, 2 lost, 2 ties (0 contests of equal texts), 2 without a verdict, 0 failed; 1 contests left out"));
+    assert_eq!(seen.lock().unwrap().len(), 14);
+    let shown = world.succeed(&format!("{job} --ties excluded"));
+    // (1 + 1 + 0 + 1) / 4
+    assert!(shown.contains("uncorrected       0.750 ± 0.250  Wilson ["), "{shown}");
+}
+
 #[test]
 fn a_probe_of_a_random_model_finds_no_connection() {
     let world = World::new();

@@ -154,6 +154,28 @@ fn what_a_server_does_wrong_is_said() {
 }
 
 #[test]
+fn rejected_sets_are_counted_by_reason() {
+    let world = World::new();
+    posts(&world);
+    // Two responses to each of three posts: one set of equal ones, one that does not end and repeats the format, one good.
+    let texts = [" is sad.", " is sad.", " is about", " is [insert title].", " is sad.", " is merry."];
+    let mut given = 0;
+    let (url, _) = serve(move |_| {
+        given += 1;
+        Reply::says(texts[given - 1])
+    });
+    let job = format!("{TLDR} --server {url} --server-model m --concurrency 1 --out pairs.jsonl");
+    let report = world.json(&job);
+    assert_eq!((&report["sampled"], &report["kept"]), (&json!(3), &json!(1)));
+    assert_eq!(report["rejected"], json!({"format-leftover": 1, "identical": 1, "unfinished": 1}));
+    let reasons: Vec<_> = world.lines("pairs.jsonl").iter().map(|pair| pair["rejected"].clone()).collect();
+    assert_eq!(reasons, [json!(["identical"]), json!(["format-leftover", "unfinished"]), Value::Null]);
+    // As text; the pairs are there, so nobody is asked.
+    let shown = world.succeed(&job);
+    assert!(shown.contains("format-leftover 1, identical 1, unfinished 1"), "{shown}");
+}
+
+#[test]
 fn what_queries_meet_can_be_chosen() {
     let world = World::new();
     world.succeed("principles --edited principles.toml --out p.toml --constitutions contrasts".replace(
