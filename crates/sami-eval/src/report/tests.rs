@@ -1,5 +1,7 @@
 //! Reports of small runs whose files are written here, in the formats that the driver and the commands write.
 
+mod browser;
+
 use std::fs;
 
 use super::*;
