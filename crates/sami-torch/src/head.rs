@@ -6,6 +6,7 @@
 use tch::{Kind, Tensor};
 
 use crate::error::Result;
+use crate::model::product;
 
 /// Logits of at most this many elements exist at once (64 MiB of f32).
 pub(crate) const CHUNK_ELEMENTS: i64 = 1 << 24;
@@ -122,7 +123,7 @@ fn add(sum: &mut Option<Tensor>, part: Tensor) -> Result<()> {
 
 /// f32 logits [n, vocab] of a few positions.
 pub(crate) fn logits(h: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    Ok(h.f_linear(&weight.f_to_kind(h.kind())?, None::<&Tensor>)?.f_to_kind(Kind::Float)?)
+    Ok(product(h, &weight.f_to_kind(h.kind())?, None)?.f_to_kind(Kind::Float)?)
 }
 
 fn chunk_logits(h: &Tensor, weight: &Tensor, start: i64, length: i64) -> Result<Tensor> {

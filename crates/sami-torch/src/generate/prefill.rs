@@ -63,8 +63,8 @@ fn joined(parts: &[&KeysValues]) -> Result<KeysValues> {
 /// Continuations of prefixes that have gone through the layers.
 struct Extended {
     group: Group,
-    /// Last layer's output, `[segment tokens, hidden]`.
-    x: Tensor,
+    /// Last layer's output at the end of every segment, row by row, `[segments, hidden]`.
+    ends: Tensor,
     /// Keys and values of the segment tokens.
     layers: Vec<KeysValues>,
 }
@@ -92,6 +92,9 @@ fn extend(model: &Model, rows: &[Continued<'_>]) -> Result<Extended> {
         .collect();
     prefixes.sort_by_key(|(start, _)| *start);
     let ids = group.ids.f_narrow(0, geometry.prefix_tokens, geometry.segment_tokens)?;
+    let ends: Vec<i64> =
+        group.rows.iter().flat_map(|place| &place.segments).map(|segment| segment.end as i64 - 1).collect();
+    let ends = Tensor::f_from_slice(&ends)?.f_to_device(model.device())?;
     let mut x = model.embedded(&ids)?;
     let mut layers = Vec::with_capacity(model.layers.len());
     for (index, layer) in model.layers.iter().enumerate() {
@@ -101,11 +104,12 @@ fn extend(model: &Model, rows: &[Continued<'_>]) -> Result<Extended> {
                 Some(joined(&prefixes.iter().map(|(_, prefix)| &prefix.layers[index]).collect::<Vec<_>>())?)
             }
         };
-        let (y, own) = layer.extend(&x, geometry, before.as_ref())?;
+        let last = index + 1 == model.layers.len();
+        let (y, own) = layer.extend(&x, geometry, before.as_ref(), last.then_some(&ends))?;
         x = y;
         layers.push(own);
     }
-    Ok(Extended { group, x, layers })
+    Ok(Extended { group, ends: x, layers })
 }
 
 /// Runs the prompts of entering sequences, fills their slots of the cache, and returns the logits after each, `[entering,
@@ -128,8 +132,7 @@ pub(super) fn prefill(
             _ => rows.push(Continued { prefix, rests: vec![rest] }),
         }
     }
-    let Extended { group, x, layers } = extend(model, &rows)?;
-    let mut ends = Vec::with_capacity(entering.len());
+    let Extended { group, ends, layers } = extend(model, &rows)?;
     let mut slot = first_slot as i64;
     for (Continued { prefix, .. }, place) in rows.iter().zip(&group.rows) {
         for segment in &place.segments {
@@ -144,12 +147,10 @@ pub(super) fn prefill(
                 let narrow = |t: &Tensor| t.f_narrow(0, start, len);
                 fill(store, slot, at, len, (&narrow(&own.keys)?, &narrow(&own.values)?))?;
             }
-            ends.push(segment.end as i64 - 1);
             slot += 1;
         }
     }
-    let ends = Tensor::f_from_slice(&ends)?.f_to_device(model.device())?;
-    logits(model, &x.f_index_select(0, &ends)?)
+    logits(model, &ends)
 }
 
 /// Copies keys and values, `[tokens, heads, dim]`, to places `at..at + len` of a slot.

@@ -116,12 +116,14 @@ impl Layer {
     }
 
     /// Like [`Layer::forward`] for segments whose prefixes went through earlier. x: `[segment tokens, hidden]`; `before`: keys and
-    /// values of the prefix tokens in the order of the group. Returns the output, and the segments' own keys and values.
+    /// values of the prefix tokens in the order of the group. Returns the output, and the segments' own keys and values. With
+    /// `only` (the last layer, whose output is read at the ends of prompts) the output is that of these tokens.
     pub(crate) fn extend(
         &self,
         x: &Tensor,
         geometry: &Geometry,
         before: Option<&KeysValues>,
+        only: Option<&Tensor>,
     ) -> Result<(Tensor, KeysValues)> {
         let normed = rms_norm(x, &self.input_norm, self.eps)?;
         let q = self.queries(&normed, &geometry.segment_rotation)?;
@@ -136,7 +138,13 @@ impl Layer {
         let attended = blocks
             .map(|block| block.attend(&q, &all_keys, &all_values, self.window, self.heads))
             .collect::<Result<Vec<_>>>()?;
-        let y = self.finish(x, &Tensor::f_cat(&attended, 0)?, &mut None)?;
+        let attended = Tensor::f_cat(&attended, 0)?;
+        let y = match only {
+            Some(only) => {
+                self.finish(&x.f_index_select(0, only)?, &attended.f_index_select(0, only)?, &mut None)?
+            }
+            None => self.finish(x, &attended, &mut None)?,
+        };
         Ok((y, KeysValues { keys, values }))
     }
 

@@ -18,6 +18,7 @@ use crate::optimizer::split;
 
 pub(crate) use attention::{Block, Places};
 use linear::Parts;
+pub(crate) use linear::product;
 
 pub(crate) use layer::{Geometry, KeysValues, Layer, LayerCache, Step};
 pub(crate) use mlp::Route;
