@@ -67,7 +67,7 @@ struct Phase {
     rates: [f64; 2],
 }
 
-fn phases(args: &Args) -> [Phase; 4] {
+fn phases(args: &Args) -> [Phase; 5] {
     let last =
         Mixture { wiring: Wiring { heeding: args.heeding, ..Wiring::default() }, ..Mixture::default() };
     // Only what is asked for, and nothing else: the plainest lesson on what the words mean.
@@ -108,8 +108,16 @@ fn phases(args: &Args) -> [Phase; 4] {
             name: "corpus at length",
             steps: 1600,
             batch: 64,
-            mixture: last,
+            mixture: last.clone(),
             documents: 2,
+            rates: [1.5e-3, 0.0],
+        },
+        Phase {
+            name: "corpus at length again",
+            steps: 1600,
+            batch: 64,
+            mixture: last,
+            documents: 3,
             rates: [1.5e-3, 0.0],
         },
     ];

@@ -18,10 +18,10 @@
 //!
 //! ```no_run
 //! use sami::driver::{Driver, recipe};
-//! use sami::torch::{EngineOptions, TorchProvider};
+//! use sami::torch::TorchProvider;
 //!
 //! let recipe = recipe::load("recipe.toml".as_ref())?;
-//! let provider = TorchProvider::new(&recipe.model.base, EngineOptions::default())?;
+//! let provider = TorchProvider::new(&recipe.model.base, sami::engine_options(&recipe))?;
 //! let driver = Driver::new(recipe, "run".as_ref(), provider)?;
 //! let report = driver.run(&mut (), &mut |finished| {
 //!     println!("iteration {} is in {}", finished.iteration, finished.checkpoint.display());

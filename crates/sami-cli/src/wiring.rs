@@ -1,73 +1,12 @@
-//! From recipes and arguments to the engine's options.
+//! From arguments to the engine's options.
 
-use sami_driver::recipe::{self, LoraTarget, OptimizerName, Origin, Updates, ValidRecipe};
+use sami_driver::recipe::Origin;
 use sami_policy::{SamplingParams, SamplingParamsBuilder};
-use sami_torch::{
-    Device, Dtype, EngineOptions, LoraConfig, OptimizerConfig, OptimizerKind, Precision, Projection,
-    TorchPolicy, set_threads,
-};
+use sami_torch::{EngineOptions, TorchPolicy, set_threads};
 
 use crate::args::{ModelArgs, SamplingArgs};
 use crate::failure::Failure;
 use crate::hub;
-
-/// The engine that a recipe asks for.
-pub(crate) fn engine(recipe: &ValidRecipe) -> EngineOptions {
-    let (training, engine) = (&recipe.training, EngineOptions::default());
-    let kind = match training.optimizer {
-        OptimizerName::AdamW => OptimizerKind::AdamW,
-        OptimizerName::RmsProp => OptimizerKind::RmsProp,
-    };
-    let defaults = OptimizerConfig::new(kind, training.learning_rate);
-    let betas = match kind {
-        OptimizerKind::AdamW => training.betas.map_or(defaults.betas, |[first, second]| (first, second)),
-        OptimizerKind::RmsProp => (defaults.betas.0, training.alpha.unwrap_or(defaults.betas.1)),
-    };
-    let precision = match training.updates {
-        Updates::Exact => Precision::Exact,
-        Updates::Bf16Pure => Precision::Bf16Pure,
-    };
-    EngineOptions {
-        device: match recipe.model.device {
-            recipe::Device::Cpu => Device::Cpu,
-            recipe::Device::Cuda(index) => Device::Cuda(index),
-        },
-        dtype: dtype(recipe.model.dtype),
-        optimizer: OptimizerConfig {
-            betas,
-            eps: training.eps.unwrap_or(defaults.eps),
-            weight_decay: training.weight_decay.unwrap_or(defaults.weight_decay),
-            decay_matrices_only: training.decay_matrices_only,
-            max_grad_norm: training.max_grad_norm,
-            ..defaults
-        },
-        precision,
-        save_dtype: Some(dtype(training.save_dtype)),
-        token_budget: recipe.model.token_budget,
-        recompute: training.recompute,
-        generation_batch: recipe.model.generation_batch.unwrap_or(engine.generation_batch),
-        lora: training.lora.as_ref().map(|lora| LoraConfig {
-            rank: lora.rank,
-            alpha: lora.alpha,
-            targets: lora.targets.iter().map(|target| projection(*target)).collect(),
-            seed: recipe.seed,
-        }),
-        keep_reference: training.beta > 0.0 || training.measure_kl,
-        check_memory: engine.check_memory,
-    }
-}
-
-fn projection(target: LoraTarget) -> Projection {
-    match target {
-        LoraTarget::QProj => Projection::Query,
-        LoraTarget::KProj => Projection::Key,
-        LoraTarget::VProj => Projection::Value,
-        LoraTarget::OProj => Projection::Output,
-        LoraTarget::GateProj => Projection::Gate,
-        LoraTarget::UpProj => Projection::Up,
-        LoraTarget::DownProj => Projection::Down,
-    }
-}
 
 /// What this program is, and what it runs on: kept with every run.
 pub(crate) fn origin() -> Origin {
@@ -77,13 +16,6 @@ pub(crate) fn origin() -> Origin {
         revision: option_env!("SAMI_REVISION").unwrap_or_default().to_owned(),
         libraries: Vec::new(),
         hardware: environment.to_string().lines().map(|line| line.trim().to_owned()).collect(),
-    }
-}
-
-fn dtype(dtype: recipe::Dtype) -> Dtype {
-    match dtype {
-        recipe::Dtype::F32 => Dtype::F32,
-        recipe::Dtype::Bf16 => Dtype::Bf16,
     }
 }
 

@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 use crate::backward::{Forward, Gradients, Keep, KlTerm, Routes};
 use crate::error::{Error, Result};
 use crate::group::Group;
-use crate::model::Model;
+use crate::model::{DropoutSeed, Model};
 use crate::packing::{PackedRow, Sequence, packed_len};
 use crate::tokenizer::Tokenizer;
 
@@ -16,6 +16,8 @@ use crate::tokenizer::Tokenizer;
 pub(crate) struct Plan {
     pub(crate) token_budget: usize,
     pub(crate) recompute: bool,
+    /// Adapters' dropout, in training.
+    pub(crate) dropout: Option<DropoutSeed>,
 }
 
 /// A contrast set as tokens: `rows[c][r]`.
@@ -122,7 +124,7 @@ fn score_with_routes(
     let pieces: Vec<Piece> =
         sets.iter().enumerate().flat_map(|(index, set)| set.pieces(index, plan.token_budget)).collect();
     for batch in batches(&pieces, |piece| piece.packed.len(), plan.token_budget) {
-        let group = group(model, batch)?;
+        let group = group(model, plan, batch)?;
         let forward = Forward::run(model, &group, Keep::Nothing, Routes::new())?;
         collect(sets, batch, &forward, &mut matrices)?;
         routes.push(forward.into_routes());
@@ -153,7 +155,7 @@ pub(crate) fn contrast_step(
         let mut logps: Vec<SetLogps> = batch.iter().map(TokenisedSet::empty_logps).collect();
         let (mut kept, mut routes) = (None, Vec::new());
         if one_pass {
-            let group = group(model, &pieces)?;
+            let group = group(model, plan, &pieces)?;
             let forward = Forward::run(model, &group, keep, Routes::new())?;
             collect(batch, &pieces, &forward, &mut logps)?;
             kept = Some((group, forward));
@@ -187,7 +189,7 @@ pub(crate) fn contrast_step(
                 // The same groups as in the first pass, and along the same routes.
                 let mut routes = routes.into_iter();
                 for part in batches(&pieces, |piece| piece.packed.len(), plan.token_budget) {
-                    let group = group(model, part)?;
+                    let group = group(model, plan, part)?;
                     let routes = routes.next().unwrap_or_default();
                     let forward = Forward::run(model, &group, keep, routes)?;
                     backward(part, &group, forward)?;
@@ -280,8 +282,8 @@ pub(crate) fn batches<T>(items: &[T], size: impl Fn(&T) -> usize, budget: usize)
     batches
 }
 
-fn group(model: &Model, pieces: &[Piece]) -> Result<Group> {
-    Group::new(model, &pieces.iter().map(|piece| &piece.packed).collect::<Vec<_>>())
+fn group(model: &Model, plan: Plan, pieces: &[Piece]) -> Result<Group> {
+    Group::new(model, &pieces.iter().map(|piece| &piece.packed).collect::<Vec<_>>(), plan.dropout)
 }
 
 /// Adds the group's token log-probabilities to the entries that they belong to, in f64.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use tch::Tensor;
 
 use crate::error::Result;
-use crate::model::{Block, Geometry, Model, Places};
+use crate::model::{Block, Dropout, DropoutSeed, Geometry, Model, Places};
 use crate::packing::PackedRow;
 
 /// Rows without padding in everything but attention.
@@ -44,17 +44,23 @@ impl Unit {
 }
 
 impl Group {
-    pub(crate) fn new(model: &Model, rows: &[&PackedRow]) -> Result<Self> {
+    /// With `dropout` for training adapters.
+    pub(crate) fn new(model: &Model, rows: &[&PackedRow], dropout: Option<DropoutSeed>) -> Result<Self> {
         let layout = Layout::of(rows);
         let tokens = layout.prefix_tokens + layout.segment_tokens;
         let (mut ids, mut positions) = (vec![0i64; tokens], vec![0i64; tokens]);
         let (mut counted, mut targets) = (Vec::new(), Vec::new());
+        let mut keys = dropout.map(|_| vec![0i64; tokens]);
         for (row, place) in rows.iter().zip(&layout.rows) {
             let segment_places: Vec<usize> = place.segments.iter().cloned().flatten().collect();
             let all = place.prefix.clone().chain(segment_places.iter().map(|at| layout.prefix_tokens + at));
-            for (place, (&id, &position)) in all.zip(row.ids.iter().zip(&row.position)) {
-                ids[place] = i64::from(id);
-                positions[place] = position;
+            let own_keys = dropout.map(|seed| seed.keys(row)).unwrap_or_default();
+            for (index, place) in all.enumerate() {
+                ids[place] = i64::from(row.ids[index]);
+                positions[place] = row.position[index];
+                if let Some(keys) = &mut keys {
+                    keys[place] = own_keys[index];
+                }
             }
             counted.extend(row.counted.iter().map(|c| segment_places[c.place] as i64));
             targets.extend(row.counted.iter().map(|c| i64::from(c.target)));
@@ -69,6 +75,10 @@ impl Group {
             segment_tokens: layout.segment_tokens as i64,
             prefixes: blocks.cut(&layout.prefixes)?,
             segments: blocks.cut(&layout.segments)?,
+            dropout: match (dropout, keys) {
+                (Some(seed), Some(keys)) => Some(Dropout::new(seed, &keys, model.device())?),
+                _ => None,
+            },
         };
         Ok(Self {
             ids: tensor(&ids)?,

@@ -52,7 +52,7 @@ pub(crate) fn language_model(
     };
     let mut sum = 0.0;
     for batch in batches(&rows, PackedRow::len, plan.token_budget) {
-        let group = Group::new(model, &batch.iter().collect::<Vec<_>>())?;
+        let group = Group::new(model, &batch.iter().collect::<Vec<_>>(), plan.dropout)?;
         let forward = Forward::run(model, &group, keep, Vec::new())?;
         let logps = no_grad(|| forward.logps().f_sum(tch::Kind::Double)?.f_double_value(&[]))?;
         if !logps.is_finite() {

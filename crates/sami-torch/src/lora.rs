@@ -96,14 +96,23 @@ pub struct LoraConfig {
     pub alpha: f64,
     /// Which linear maps of every layer get one.
     pub targets: Vec<Projection>,
-    /// Seed of A; B begins at zero, so the policy begins as the base.
+    /// Share of what an adapter reads that is dropped at random in training, in [0, 1). What is dropped follows from the seed, the
+    /// number of updates and the text, so that batching and resuming change nothing. Never in scoring and generation.
+    pub dropout: f64,
+    /// Seed of A and of the dropout; B begins at zero, so the policy begins as the base.
     pub seed: u64,
 }
 
 impl Default for LoraConfig {
     /// PEFT's rank and α, on queries and values.
     fn default() -> Self {
-        Self { rank: 8, alpha: 8.0, targets: vec![Projection::Query, Projection::Value], seed: 0 }
+        Self {
+            rank: 8,
+            alpha: 8.0,
+            targets: vec![Projection::Query, Projection::Value],
+            dropout: 0.0,
+            seed: 0,
+        }
     }
 }
 
@@ -115,6 +124,9 @@ impl LoraConfig {
         }
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
             return refuse("lora.alpha", format!("{}; it must be a positive number", self.alpha));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return refuse("lora.dropout", format!("{}; it must be at least 0 and below 1", self.dropout));
         }
         if self.targets.is_empty() {
             return refuse("lora.targets", "empty; name at least one projection, such as q_proj".into());
@@ -193,7 +205,7 @@ impl LoraConfig {
             "base_model_name_or_path": base.display().to_string(),
             "r": self.rank,
             "lora_alpha": self.alpha,
-            "lora_dropout": 0.0,
+            "lora_dropout": self.dropout,
             "target_modules": self.targets,
             "bias": "none",
             "fan_in_fan_out": false,
@@ -270,7 +282,14 @@ impl AdapterFiles {
         let Some(base) = value["base_model_name_or_path"].as_str() else {
             return fail("base_model_name_or_path", "it must name the base's directory");
         };
-        let lora = LoraConfig { rank, alpha, targets, seed: 0 };
+        let dropout = match &value["lora_dropout"] {
+            Value::Null => 0.0,
+            given => match given.as_f64() {
+                Some(rate) => rate,
+                None => return fail("lora_dropout", "it must be a number"),
+            },
+        };
+        let lora = LoraConfig { rank, alpha, targets, dropout, seed: 0 };
         lora.check()?;
         Ok(Some(Self { lora, base: PathBuf::from(base), weights: StateReader::open(&dir.join(WEIGHTS))? }))
     }

@@ -97,6 +97,11 @@ impl Optimizer {
         Ok(Self { config, steps: 0, state })
     }
 
+    /// Number of updates so far.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps.unsigned_abs()
+    }
+
     /// One step with the accumulated gradients, which are released one by one.
     pub(crate) fn step(
         &mut self,

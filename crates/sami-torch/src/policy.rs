@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::generate::{Prompt, generate};
 use crate::language::{LmExample, LmLoss, language_model};
 use crate::lora::{AdapterFiles, LoraConfig, adapter_names};
-use crate::model::{Kinds, Model};
+use crate::model::{DropoutSeed, Kinds, Model};
 use crate::optimizer::{Optimizer, split};
 use crate::options::{Dtype, EngineOptions, Precision};
 use crate::plan::{Budgets, MemoryPlan, Work, free_memory, plan_memory};
@@ -75,7 +75,9 @@ impl TorchPolicy {
 
     fn open_adapter(base: &Path, adapter: AdapterFiles, options: &EngineOptions) -> Result<Self> {
         let mut policy = Self::open_full(base, options)?;
-        policy.attach(adapter.lora, Some(&adapter.weights))?;
+        // The seed of dropout is no part of PEFT's format.
+        let seed = options.lora.as_ref().map_or(0, |lora| lora.seed);
+        policy.attach(LoraConfig { seed, ..adapter.lora }, Some(&adapter.weights))?;
         policy.model.track_gradients()?;
         Ok(policy)
     }
@@ -270,7 +272,10 @@ impl TorchPolicy {
     }
 
     fn plan(&self, work: Work) -> Plan {
-        Plan { token_budget: self.budgets.of(work), recompute: self.options.recompute }
+        let lora = self.lora.as_ref().filter(|lora| work == Work::Train && lora.dropout > 0.0);
+        let update = self.optimizer.as_ref().map_or(0, Optimizer::steps);
+        let dropout = lora.map(|lora| DropoutSeed { rate: lora.dropout, seed: lora.seed, update });
+        Plan { token_budget: self.budgets.of(work), recompute: self.options.recompute, dropout }
     }
 
     fn tokenise(&mut self, sets: &[ContrastSet]) -> Result<Vec<TokenisedSet>> {

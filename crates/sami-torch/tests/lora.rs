@@ -11,7 +11,7 @@ use sami_policy::{ContrastPolicy, ContrastSet, PolicyProvider, SetGradient, Star
 use sami_torch::{Dtype, EngineOptions, LoraConfig, Projection, TorchPolicy, TorchProvider};
 
 fn lora() -> EngineOptions {
-    let lora = LoraConfig { rank: 3, alpha: 6.0, targets: Projection::ALL.to_vec(), seed: 7 };
+    let lora = LoraConfig { rank: 3, alpha: 6.0, targets: Projection::ALL.to_vec(), dropout: 0.0, seed: 7 };
     EngineOptions { lora: Some(lora), ..options() }
 }
 
@@ -105,6 +105,73 @@ fn saved_adapters_open_again_and_go_on_as_if_never_stopped() {
     assert_eq!(policy.weights().unwrap(), resumed.weights().unwrap());
 }
 
+fn with_dropout(dropout: f64) -> EngineOptions {
+    let options = lora();
+    EngineOptions { lora: options.lora.map(|lora| LoraConfig { dropout, ..lora }), ..options }
+}
+
+/// Matrices and gradients of one training step after one update, for B begins at zero and hides what is dropped.
+fn second_step(options: &EngineOptions, sets: &[ContrastSet]) -> (Vec<f64>, BTreeMap<String, Vec<f64>>) {
+    let mut policy = open("llama-tied", options);
+    train(&mut policy, sets, 1);
+    let mut matrices = Vec::new();
+    let steps = policy
+        .contrast_step(sets, &mut |_, logps| {
+            let g = logps.sum_logps.map(|logp| (logp * 0.7).sin() / 10.0);
+            Ok(SetGradient { sum_logps: g, kl: 0.0 })
+        })
+        .unwrap();
+    matrices.extend(steps.iter().flat_map(|logps| flat(&logps.sum_logps)));
+    (matrices, named(policy.gradients().unwrap()))
+}
+
+#[test]
+fn dropout_is_the_same_however_the_work_is_cut() {
+    let sets = sets("llama-tied", "pairs-c4.jsonl");
+    let options = EngineOptions { token_budget: Some(4096), ..with_dropout(0.2) };
+    let (matrices, grads) = second_step(&options, &sets);
+    for (token_budget, recompute) in [(4096, false), (60, true), (1, true)] {
+        let cut = EngineOptions { token_budget: Some(token_budget), recompute, ..options.clone() };
+        let (other, other_grads) = second_step(&cut, &sets);
+        assert!(relative(&other, &matrices) < 1e-6, "budget {token_budget}");
+        for (name, grad) in grads.iter().filter(|(name, _)| name.contains("lora")) {
+            assert!(relative(&other_grads[name], grad) < 2e-4, "budget {token_budget}, {name}");
+        }
+    }
+    let mut reversed = sets.clone();
+    reversed.reverse();
+    let (_, other_grads) = second_step(&options, &reversed);
+    for (name, grad) in grads.iter().filter(|(name, _)| name.contains("lora")) {
+        assert!(relative(&other_grads[name], grad) < 2e-4, "reversed, {name}");
+    }
+}
+
+#[test]
+fn dropout_is_for_training_alone_and_changes_with_every_update() {
+    let sets = sets("llama-tied", "pairs-c2.jsonl");
+    let mut policy = open("llama-tied", &with_dropout(0.3));
+    train(&mut policy, &sets, 1);
+    let scored = scores(&mut policy, &sets);
+    let mut drawn = || -> Vec<f64> {
+        // Nothing is learned: only the number of updates goes on.
+        let steps = policy
+            .contrast_step(&sets, &mut |_, logps| {
+                Ok(SetGradient { sum_logps: Array2::zeros(logps.sum_logps.dim()), kl: 0.0 })
+            })
+            .unwrap();
+        policy.optimizer_step(0.0).unwrap();
+        steps.iter().flat_map(|logps| flat(&logps.sum_logps)).collect()
+    };
+    let (first, second) = (drawn(), drawn());
+    assert!(relative(&first, &scored) > 1e-5 && relative(&second, &first) > 1e-5);
+    assert_eq!(scores(&mut policy, &sets), scored, "nothing is dropped in scoring");
+
+    let dir = tempfile::tempdir().unwrap();
+    policy.save(&dir.path().join("adapter")).unwrap();
+    let opened = TorchPolicy::open(&dir.path().join("adapter"), &options()).unwrap();
+    assert_eq!(opened.lora().unwrap().dropout, 0.3);
+}
+
 #[test]
 fn merging_gives_a_plain_checkpoint_with_the_same_scores() {
     for dtype in [Dtype::F32, Dtype::Bf16] {
@@ -181,6 +248,7 @@ fn adapters_that_mean_something_else_are_refused() {
         LoraConfig { rank: 0, ..LoraConfig::default() },
         LoraConfig { alpha: f64::NAN, ..LoraConfig::default() },
         LoraConfig { targets: Vec::new(), ..LoraConfig::default() },
+        LoraConfig { dropout: 1.0, ..LoraConfig::default() },
     ] {
         assert!(EngineOptions { lora: Some(lora), ..options() }.check().is_err());
     }

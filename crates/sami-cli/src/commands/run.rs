@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::hub;
-use crate::wiring::{engine, origin};
+use crate::wiring::origin;
 
 /// Run everything that a recipe says; go on where an earlier run of it stopped.
 #[derive(Debug, clap::Args)]
@@ -53,7 +53,7 @@ impl RecipeArgs {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let recipe = args.recipe.load(if args.no_guards { &["guards.action=off"] } else { &[] })?;
-    let engine = EngineOptions { check_memory: !args.no_memory_check, ..engine(&recipe) };
+    let engine = EngineOptions { check_memory: !args.no_memory_check, ..sami::engine_options(&recipe) };
     let gpus = recipe.model.gpus;
     if gpus > 1 {
         let plan = plan_memory(&recipe.model.base, &engine, Work::Train, None).ok();

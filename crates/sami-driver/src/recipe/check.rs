@@ -230,6 +230,9 @@ impl Recipe {
             if !(lora.alpha.is_finite() && lora.alpha > 0.0) {
                 return Err(problem("training.lora.alpha", Problem::NotPositive(lora.alpha)));
             }
+            if !(0.0..1.0).contains(&lora.dropout) {
+                return Err(problem("training.lora.dropout", Problem::NotARate(lora.dropout)));
+            }
             if lora.targets.is_empty() {
                 let hint =
                     "name at least one of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj";

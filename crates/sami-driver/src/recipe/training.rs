@@ -81,11 +81,14 @@ pub struct LoraSection {
     pub alpha: f64,
     /// Which linear maps of every layer get one, by their Hugging Face names. Default q_proj and v_proj.
     pub targets: Vec<LoraTarget>,
+    /// Share of what an adapter reads that is dropped at random in training, at least 0 and below 1. What is dropped follows from
+    /// the recipe's seed. Default 0.
+    pub dropout: f64,
 }
 
 impl Default for LoraSection {
     fn default() -> Self {
-        Self { rank: 8, alpha: 8.0, targets: vec![LoraTarget::QProj, LoraTarget::VProj] }
+        Self { rank: 8, alpha: 8.0, targets: vec![LoraTarget::QProj, LoraTarget::VProj], dropout: 0.0 }
     }
 }
 

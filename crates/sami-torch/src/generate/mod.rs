@@ -188,7 +188,7 @@ fn decode(model: &Model, active: &[Sequence], cache: &mut [LayerCache]) -> Resul
 /// Logits after every token of one prompt, [tokens, vocab].
 pub(crate) fn prompt_logits(model: &Model, ids: &[u32]) -> Result<Tensor> {
     no_grad(|| {
-        let group = Group::new(model, &[&PackedRow::continuations(&[], &[ids])])?;
+        let group = Group::new(model, &[&PackedRow::continuations(&[], &[ids])], None)?;
         let mut x = model.embedded(&group.ids)?;
         for layer in &model.layers {
             x = layer.forward(&x, &group.geometry, false, &mut None)?;

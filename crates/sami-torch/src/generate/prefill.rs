@@ -82,7 +82,7 @@ fn extend(model: &Model, rows: &[Continued<'_>]) -> Result<Extended> {
             PackedRow::continuations(prefix.as_ref().map_or(&[], |prefix| &prefix.ids), rests)
         })
         .collect();
-    let group = Group::new(model, &packed.iter().collect::<Vec<_>>())?;
+    let group = Group::new(model, &packed.iter().collect::<Vec<_>>(), None)?;
     let geometry = &group.geometry;
     // In the order in which the group wants the prefixes.
     let mut prefixes: Vec<_> = rows

@@ -4,6 +4,7 @@
 use tch::{Kind, Tensor};
 
 use super::attention::{Block, Heads, attend_cached};
+use super::dropout::Dropout;
 use super::linear::{Linear, Parts};
 use super::mlp::{Mlp, Route};
 use super::rope::Rotation;
@@ -43,6 +44,8 @@ pub(crate) struct Geometry {
     pub(crate) prefixes: Vec<Block>,
     /// Attention of the segments, in the order of their tokens.
     pub(crate) segments: Vec<Block>,
+    /// Adapters' dropout, in training.
+    pub(crate) dropout: Option<Dropout>,
 }
 
 /// Keys and values of some tokens in one layer, `[tokens, key/value heads, dim]`.
@@ -110,9 +113,9 @@ impl Layer {
         route: &mut Option<Route>,
     ) -> Result<Tensor> {
         let normed = rms_norm(x, &self.input_norm, self.eps)?;
-        let (k, v) = self.keys_values(&normed, &geometry.rotation)?;
+        let (k, v) = self.keys_values(&normed, &geometry.rotation, geometry.dropout.as_ref())?;
         let (x, attended) = self.attention(x, &normed, &k, &v, geometry, segments_only)?;
-        self.finish(&x, &attended, route)
+        self.finish(&x, &attended, route, geometry.dropout.as_ref())
     }
 
     /// Like [`Layer::forward`] for segments whose prefixes went through earlier. x: `[segment tokens, hidden]`; `before`: keys and
@@ -126,8 +129,8 @@ impl Layer {
         only: Option<&Tensor>,
     ) -> Result<(Tensor, KeysValues)> {
         let normed = rms_norm(x, &self.input_norm, self.eps)?;
-        let q = self.queries(&normed, &geometry.segment_rotation)?;
-        let (keys, values) = self.keys_values(&normed, &geometry.segment_rotation)?;
+        let q = self.queries(&normed, &geometry.segment_rotation, None)?;
+        let (keys, values) = self.keys_values(&normed, &geometry.segment_rotation, None)?;
         let (all_keys, all_values) = match before {
             Some(before) => {
                 (Tensor::f_cat(&[&before.keys, &keys], 0)?, Tensor::f_cat(&[&before.values, &values], 0)?)
@@ -141,9 +144,9 @@ impl Layer {
         let attended = Tensor::f_cat(&attended, 0)?;
         let y = match only {
             Some(only) => {
-                self.finish(&x.f_index_select(0, only)?, &attended.f_index_select(0, only)?, &mut None)?
+                self.finish(&x.f_index_select(0, only)?, &attended.f_index_select(0, only)?, &mut None, None)?
             }
-            None => self.finish(x, &attended, &mut None)?,
+            None => self.finish(x, &attended, &mut None, None)?,
         };
         Ok((y, KeysValues { keys, values }))
     }
@@ -159,11 +162,12 @@ impl Layer {
         segments_only: bool,
     ) -> Result<(Tensor, Tensor)> {
         let segments = |t: &Tensor| t.f_narrow(0, geometry.prefix_tokens, geometry.segment_tokens);
+        let dropout = geometry.dropout.as_ref();
         let mut attended = Vec::with_capacity(geometry.prefixes.len() + geometry.segments.len());
         let (x, q) = if segments_only {
-            (segments(x)?, self.queries(&segments(normed)?, &geometry.segment_rotation)?)
+            (segments(x)?, self.queries(&segments(normed)?, &geometry.segment_rotation, dropout)?)
         } else {
-            let q = self.queries(normed, &geometry.rotation)?;
+            let q = self.queries(normed, &geometry.rotation, dropout)?;
             for block in &geometry.prefixes {
                 attended.push(block.attend(&q, k, v, self.window, self.heads)?);
             }
@@ -180,8 +184,8 @@ impl Layer {
     /// One new token per sequence. x: [batch, hidden].
     pub(crate) fn decode(&self, x: &Tensor, step: &Step<'_>, cache: &mut LayerCache) -> Result<Tensor> {
         let normed = rms_norm(x, &self.input_norm, self.eps)?;
-        let q = self.queries(&normed, step.rotation)?;
-        let (k, v) = self.keys_values(&normed, step.rotation)?;
+        let q = self.queries(&normed, step.rotation, None)?;
+        let (k, v) = self.keys_values(&normed, step.rotation, None)?;
         let bias = match self.window {
             Some(window) => step.window_bias.iter().find(|(own, _)| *own == window).map(|(_, bias)| bias),
             None => None,
@@ -195,18 +199,23 @@ impl Layer {
         }
         let all = |t: &Tensor| -> Result<Tensor> { Ok(t.f_narrow(0, 0, step.batch)?.f_narrow(2, 0, keys)?) };
         let attended = attend_cached(&q, &all(&cache.keys)?, &all(&cache.values)?, bias, self.heads)?;
-        self.finish(x, &attended, &mut None)
+        self.finish(x, &attended, &mut None, None)
     }
 
-    fn queries(&self, normed: &Tensor, rotation: &Rotation) -> Result<Tensor> {
-        let q = self.query.apply(normed)?.f_view([-1, self.heads.query, self.heads.dim])?;
+    fn queries(&self, normed: &Tensor, rotation: &Rotation, dropout: Option<&Dropout>) -> Result<Tensor> {
+        let q = self.query.apply(normed, dropout)?.f_view([-1, self.heads.query, self.heads.dim])?;
         rotation.apply(&self.head_norm(q, self.query_norm.as_ref())?)
     }
 
-    fn keys_values(&self, normed: &Tensor, rotation: &Rotation) -> Result<(Tensor, Tensor)> {
+    fn keys_values(
+        &self,
+        normed: &Tensor,
+        rotation: &Rotation,
+        dropout: Option<&Dropout>,
+    ) -> Result<(Tensor, Tensor)> {
         let shape = [-1, self.heads.key_value, self.heads.dim];
-        let k = self.key.apply(normed)?.f_view(shape)?;
-        let v = self.value.apply(normed)?.f_view(shape)?;
+        let k = self.key.apply(normed, dropout)?.f_view(shape)?;
+        let v = self.value.apply(normed, dropout)?.f_view(shape)?;
         Ok((rotation.apply(&self.head_norm(k, self.key_norm.as_ref())?)?, v))
     }
 
@@ -218,10 +227,16 @@ impl Layer {
     }
 
     /// Residual of the attention, then the MLP with its own.
-    fn finish(&self, x: &Tensor, attended: &Tensor, route: &mut Option<Route>) -> Result<Tensor> {
-        let x = x.f_add(&self.output.apply(attended)?)?;
+    fn finish(
+        &self,
+        x: &Tensor,
+        attended: &Tensor,
+        route: &mut Option<Route>,
+        dropout: Option<&Dropout>,
+    ) -> Result<Tensor> {
+        let x = x.f_add(&self.output.apply(attended, dropout)?)?;
         let normed = rms_norm(&x, &self.post_attention_norm, self.eps)?;
-        Ok(x.f_add(&self.mlp.apply(&normed, route)?)?)
+        Ok(x.f_add(&self.mlp.apply(&normed, route, dropout)?)?)
     }
 }
 

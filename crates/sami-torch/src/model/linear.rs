@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tch::{Device, Kind, Tensor};
 
 use super::Parameter;
+use super::dropout::{Dropout, key_of};
 use crate::error::Result;
 use crate::lora::{LoraConfig, adapter_names};
 
@@ -22,17 +23,22 @@ struct Adapter {
     up: Tensor,
     /// α / rank.
     scale: f64,
+    /// Tells its dropout from that of others.
+    key: u64,
 }
 
 impl Linear {
-    pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor> {
+    /// x: `[rows, inputs]`. Dropout is for what the adapter reads.
+    pub(crate) fn apply(&self, x: &Tensor, dropout: Option<&Dropout>) -> Result<Tensor> {
         // Where arithmetic is wider than weights, they are widened for the moment of their use.
         let kind = x.kind();
         let bias = self.bias.as_ref().map(|bias| bias.f_to_kind(kind)).transpose()?;
         let y = product(x, &self.weight.f_to_kind(kind)?, bias.as_ref())?;
         match &self.adapter {
-            Some(Adapter { down, up, scale }) => {
-                let low = product(x, &down.f_to_kind(kind)?, None)?.f_mul_scalar(*scale)?;
+            Some(Adapter { down, up, scale, key }) => {
+                let dropped = dropout.map(|dropout| dropout.apply(x, *key)).transpose()?;
+                let low = product(dropped.as_ref().unwrap_or(x), &down.f_to_kind(kind)?, None)?
+                    .f_mul_scalar(*scale)?;
                 Ok(y.f_add(&product(&low, &up.f_to_kind(kind)?, None)?)?)
             }
             None => Ok(y),
@@ -91,7 +97,12 @@ impl<'a> Parts<'a> {
     pub(crate) fn linear(&mut self, module: &str) -> Linear {
         let adapter = self.lora.and_then(|lora| {
             let [down, up] = adapter_names(module);
-            Some(Adapter { down: self.find(&down)?, up: self.find(&up)?, scale: lora.scale() })
+            Some(Adapter {
+                down: self.find(&down)?,
+                up: self.find(&up)?,
+                scale: lora.scale(),
+                key: key_of(module),
+            })
         });
         Linear {
             weight: self.tensor(&format!("{module}.weight")),

@@ -2,6 +2,7 @@
 
 use tch::{Kind, Tensor};
 
+use super::dropout::Dropout;
 use super::linear::{Linear, Parts};
 use crate::config::ModelConfig;
 use crate::error::Result;
@@ -14,9 +15,9 @@ pub(crate) struct GatedMlp {
 }
 
 impl GatedMlp {
-    fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        let inner = self.gate.apply(x)?.f_silu()?.f_mul(&self.up.apply(x)?)?;
-        self.down.apply(&inner)
+    fn apply(&self, x: &Tensor, dropout: Option<&Dropout>) -> Result<Tensor> {
+        let inner = self.gate.apply(x, dropout)?.f_silu()?.f_mul(&self.up.apply(x, dropout)?)?;
+        self.down.apply(&inner, dropout)
     }
 }
 
@@ -71,9 +72,15 @@ impl Mlp {
     }
 
     /// x: `[tokens, hidden]`. `route` is used where it is there, and filled in where it is not.
-    pub(crate) fn apply(&self, x: &Tensor, route: &mut Option<Route>) -> Result<Tensor> {
+    pub(crate) fn apply(
+        &self,
+        x: &Tensor,
+        route: &mut Option<Route>,
+        dropout: Option<&Dropout>,
+    ) -> Result<Tensor> {
         match self {
-            Self::Dense(mlp) => mlp.apply(x),
+            Self::Dense(mlp) => mlp.apply(x, dropout),
+            // Adapters go by the names of dense layers, so experts have none.
             Self::Mixture(mixture) => mixture.apply(x, route),
         }
     }
@@ -88,7 +95,7 @@ impl Mlp {
 
 impl Mixture {
     fn apply(&self, x: &Tensor, route: &mut Option<Route>) -> Result<Tensor> {
-        let probabilities = self.router.apply(x)?.f_softmax(-1, Kind::Float)?;
+        let probabilities = self.router.apply(x, None)?.f_softmax(-1, Kind::Float)?;
         let route = match route {
             Some(route) => route,
             none => none.insert(self.route(&probabilities)?),
@@ -101,7 +108,7 @@ impl Mixture {
             let Some(places) = places else { continue };
             let tokens = places.f_div_scalar_mode(self.per_token, "floor")?;
             let weight = weights.f_index_select(0, places)?.f_unsqueeze(-1)?;
-            let part = expert.mlp.apply(&x.f_index_select(0, &tokens)?)?.f_mul(&weight)?;
+            let part = expert.mlp.apply(&x.f_index_select(0, &tokens)?, None)?.f_mul(&weight)?;
             out = out.f_index_add(0, &tokens, &part)?;
         }
         Ok(out)

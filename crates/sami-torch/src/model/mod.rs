@@ -1,6 +1,7 @@
 //! The decoder: parameters by name, and the arithmetic of one layer.
 
 mod attention;
+mod dropout;
 mod layer;
 mod linear;
 mod mlp;
@@ -17,6 +18,7 @@ use crate::lora::LoraConfig;
 use crate::optimizer::split;
 
 pub(crate) use attention::{Block, Places};
+pub(crate) use dropout::{Dropout, DropoutSeed};
 use linear::Parts;
 pub(crate) use linear::product;
 

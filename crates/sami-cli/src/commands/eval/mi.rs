@@ -25,7 +25,6 @@ use crate::failure::Failure;
 use crate::instruct::Instructed;
 use crate::output::write_line;
 use crate::progress::interrupted;
-use crate::wiring::engine;
 
 /// Queries that are scored between two looks at progress and interrupts.
 const CHUNK: usize = 16;
@@ -241,7 +240,7 @@ impl Job<'_> {
             ["pairs.jsonl", "scores.jsonl", "evidence.jsonl", "summary.json"].map(|name| dir.join(name));
         if !summary.is_file() {
             let (start, to) = (Start::Base, (scores.as_path(), evidence.as_path()));
-            let provider = TorchProvider::new(&model.dir, engine(self.recipe))?;
+            let provider = TorchProvider::new(&model.dir, sami::engine_options(self.recipe))?;
             match model.asked {
                 How::AsTheBase => {
                     self.answer(&mut provider.sampler(start)?, self.task, &pairs)?;
