@@ -92,6 +92,25 @@ fn mixtral_differs_from_mistral_as_table_1_says() {
     }
 }
 
+/// Table 1 has no llama3-70b: everything but model, GPUs and principles is mistral-7b's.
+#[test]
+fn llama_differs_from_mistral_in_model_and_principles_alone() {
+    let read = |name: &str| {
+        let path = shipped("paper").into_iter().find(|path| path.ends_with(name)).unwrap();
+        Recipe::clone(&load(&path).unwrap())
+    };
+    let (mistral, mut llama) = (read("tldr-mistral-7b-strong-writer.toml"), read("diverse-llama3-70b.toml"));
+    let training = &llama.training;
+    assert_eq!((training.iterations, training.batch_size, training.batches), (3, 128, 2));
+    assert_eq!((1..=3).map(|iteration| training.steps(iteration)).collect::<Vec<_>>(), [2, 4, 6]);
+    assert_eq!((training.learning_rate, training.optimizer), (5e-7, OptimizerName::AdamW));
+    assert_eq!((llama.constitutions.n_constitutions, llama.model.gpus), (2, 8));
+    llama.name.clone_from(&mistral.name);
+    llama.model = mistral.model.clone();
+    llama.constitutions = mistral.constitutions.clone();
+    assert_eq!(llama, mistral);
+}
+
 /// The defaults are the paper's, so the paper's recipe says nothing else.
 #[test]
 fn defaults_are_those_of_experiment_1() {

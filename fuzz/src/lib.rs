@@ -1,5 +1,8 @@
 //! What the fuzz targets share.
 
+#[cfg(feature = "torch")]
+#[path = "../../tests/parsers/checkpoints.rs"]
+mod checkpoints;
 #[path = "../../tests/parsers/entries.rs"]
 mod entries;
 
@@ -8,18 +11,26 @@ mod readers {
     pub(crate) use sami_constitution as constitution;
     pub(crate) use sami_data as data;
     pub(crate) use sami_driver as driver;
+    #[cfg(feature = "torch")]
+    pub(crate) use {sami_policy as policy, sami_torch as torch};
 }
 
 use std::cell::OnceCell;
 
-pub use entries::ENTRIES;
+use entries::{ENTRIES, Entry};
+
+#[cfg(not(feature = "torch"))]
+const CHECKPOINT_ENTRIES: [Entry; 0] = [];
+#[cfg(feature = "torch")]
+use checkpoints::CHECKPOINT_ENTRIES;
 
 /// Gives a fuzzer's bytes to the entry of this name.
 pub fn run(name: &str, bytes: &[u8]) {
     thread_local! {
         static DIR: OnceCell<tempfile::TempDir> = const { OnceCell::new() };
     }
-    let (_, entry) = ENTRIES.iter().find(|(entry, _)| *entry == name).expect("an entry of this name");
+    let mut entries = ENTRIES.iter().chain(&CHECKPOINT_ENTRIES);
+    let (_, entry) = entries.find(|(entry, _)| *entry == name).expect("an entry of this name");
     DIR.with(|dir| {
         let make = || {
             tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary directory")

@@ -16,7 +16,7 @@ use super::readers::driver::recipe::{Override, parse, render};
 pub(crate) type Entry = (&'static str, fn(&Path, &[u8]));
 
 /// All of them. The path is a directory that nobody else uses.
-pub(crate) const ENTRIES: [Entry; 13] = [
+pub(crate) const ENTRIES: [Entry; 14] = [
     ("recipe", recipe),
     ("override", override_of_a_recipe),
     ("principles", principles),
@@ -25,6 +25,7 @@ pub(crate) const ENTRIES: [Entry; 13] = [
     ("queries_hh_rlhf", |dir, bytes| queries(dir, bytes, QueryFormat::HhRlhf)),
     ("queries_jsonl", |dir, bytes| queries(dir, bytes, QueryFormat::Jsonl)),
     ("queries_tldr", |dir, bytes| queries(dir, bytes, QueryFormat::Tldr)),
+    ("queries_parquet", queries_parquet),
     ("pairs", pairs),
     ("state", state),
     ("responses", responses),
@@ -39,7 +40,7 @@ fn file(dir: &Path, name: &str, bytes: &[u8]) -> PathBuf {
 }
 
 /// A refusal must say where and why.
-fn says_something(message: &str) {
+pub(crate) fn says_something(message: &str) {
     assert!(message.len() > 8, "{message:?} says nothing");
 }
 
@@ -107,6 +108,13 @@ fn queries(dir: &Path, bytes: &[u8], format: QueryFormat) {
             assert_eq!(read, whole.queries);
         }
     }
+}
+
+/// Behind the mark of a Parquet file; without the feature `parquet` all of them are refused.
+fn queries_parquet(dir: &Path, bytes: &[u8]) {
+    let mut file = b"PAR1".to_vec();
+    file.extend(bytes.iter().skip(4));
+    queries(dir, &file, QueryFormat::Jsonl);
 }
 
 fn pairs(dir: &Path, bytes: &[u8]) {

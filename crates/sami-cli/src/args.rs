@@ -24,7 +24,7 @@ pub(crate) struct ModelArgs {
     /// Threads inside one operation; default: LibTorch's choice.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) threads: Option<usize>,
-    /// At most this many packed tokens go through the model at once. Default: by the memory that is free.
+    /// At most this many packed tokens go through the model at once. Default: by the memory that is free; 4096 in training.
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
     pub(crate) token_budget: Option<usize>,
     /// Go on although memory is expected not to suffice.

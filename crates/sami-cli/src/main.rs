@@ -19,20 +19,26 @@ use crate::commands::Command;
 use crate::context::Context;
 use crate::output::say;
 
+/// Options that every command has stand apart from its own.
+const EVERYWHERE: &str = "Options of every command";
+
 /// Teaches a pretrained language model to follow written principles, without preference labels (SAMI, arXiv 2404.14313).
 #[derive(Debug, Parser)]
 #[command(name = "sami", version, propagate_version = true, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 success, 1 failure, 2 wrong arguments or bad input.\n\
-    Results go to standard output, progress and messages to standard error.")]
+#[command(
+    after_help = "Begin with:\n  sami doctor\n  sami run recipes/sandbox/dialogue.toml --out runs/sandbox\n  \
+    sami status runs/sandbox\n  sami report runs/sandbox\n\nExit codes: 0 success, 1 failure, 2 wrong arguments or bad input.\n\
+    Results go to standard output, progress and messages to standard error."
+)]
 struct Cli {
     /// Print the result as JSON.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     json: bool,
     /// Neither progress nor remarks: the result, warnings and errors alone.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = EVERYWHERE)]
     quiet: bool,
     /// Log more; twice for debugging. SAMI_LOG overrides it, by crate (SAMI_LOG=sami_torch=debug).
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = EVERYWHERE)]
     verbose: u8,
     #[command(subcommand)]
     command: Command,

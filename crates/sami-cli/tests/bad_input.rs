@@ -14,6 +14,7 @@ fn wrong_input_is_refused_with_its_place() {
     world.recipe();
     for (name, content) in [
         ("empty.jsonl", String::new()),
+        ("cut.parquet", "PAR1 and no end".to_owned()),
         ("hello.jsonl", "{\"prompt\": \"Hello there\"}\n".to_owned()),
         ("good.jsonl", format!("{good_pair}\n")),
         ("torn.jsonl", format!("{good_pair}\n{}\n", &good_pair[..40])),
@@ -159,6 +160,15 @@ fn wrong_input_is_refused_with_its_place() {
         (
             "generate --model model --data queries-bad.jsonl --out g.jsonl",
             "queries-bad.jsonl, line 2: \"chosen\" does not begin with",
+        ),
+        (
+            "generate --model model --data cut.parquet --out g.jsonl",
+            "cut.parquet is a Parquet file that cannot be read: ",
+        ),
+        ("score --model model --pairs cut.parquet --out s.jsonl", "cut.parquet is a Parquet file that "),
+        (
+            "run recipe.toml --out r --set guards.rejected=-1",
+            "guards.rejected is -1; it must be 0 or a finite number above 0",
         ),
         ("run absent.toml --out r", "recipe absent.toml: No such file"),
         ("run unknown.toml --out r", "line 12: unknown field `batchsize`, expected one of"),

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! SAMI_KILLS=1000 cargo test -p sami-cli --test kill                              as many kills
-//! SAMI_SOAK_MINUTES=120 cargo test -p sami-cli --test kill soak -- --nocapture    two hours of the sandbox recipe
+//! SAMI_SOAK_MINUTES=120 cargo test -p sami-cli --test kill random -- --nocapture  two hours of the sandbox's recipe, a line per run
 //! ```
+//!
+//! `SAMI_SOAK_SEED` draws other moments, `SAMI_SOAK_DIR` is where the directories are and stay.
 #![allow(clippy::unwrap_used, reason = "helpers outside #[test] functions")]
 
 mod common;
@@ -22,34 +24,66 @@ fn recipe(world: &World) {
     world.write("recipe.toml", text);
 }
 
+/// A number from the environment.
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap())
+}
+
+/// The world to run in, and the command without its directory: a tiny recipe, or for hours of it the sandbox's, shortened.
+fn long_or_short(hours: bool) -> (World, &'static str) {
+    if !hours {
+        let world = World::new();
+        recipe(&world);
+        return (world, "run recipe.toml --out");
+    }
+    let sandbox = "run recipes/sandbox/dialogue.toml --set training.save_state_every=1 --set training.batch_size=16 \
+        --set training.batches=1 --set sampling.chunk=4 --set sampling.max_new_tokens=48 \
+        --set evaluation.queries=12 --set guards.queries=4 --set guards.action=warn --out";
+    (World::sandbox(std::env::var_os("SAMI_SOAK_DIR").map(Into::into)), sandbox)
+}
+
 #[test]
+#[allow(clippy::print_stderr, reason = "a line for each run says how far hours of work have come")]
 fn killed_at_random_the_same_bytes() {
-    let world = World::new();
-    recipe(&world);
+    let minutes = setting("SAMI_SOAK_MINUTES");
+    let (world, run) = long_or_short(minutes.is_some());
     let begun = Instant::now();
-    world.succeed("run recipe.toml --out whole");
+    world.succeed(&format!("{run} whole"));
     let whole = begun.elapsed();
     let expected = snapshot(&world.path("whole"));
-    let wanted: usize = std::env::var("SAMI_KILLS").map_or(50, |kills| kills.parse().unwrap());
+    eprintln!("uninterrupted: {:.1} s, {} files", whole.as_secs_f64(), expected.len());
 
-    let (mut kills, mut runs, mut draws) = (0, 0, draws(7));
-    while kills < wanted {
-        let out = format!("run-{runs}");
+    let (end, wanted) = (Duration::from_secs(minutes.unwrap_or(0) * 60), setting("SAMI_KILLS").unwrap_or(50));
+    let first = setting("SAMI_SOAK_SEED").unwrap_or(7);
+    let (mut all, mut runs) = (0, 0);
+    while all < wanted || begun.elapsed() < end {
+        let mut draws = draws(first + runs);
+        let (mut kills, mut interrupts) = (0, 0);
         // A process that is killed at once gets nowhere, so the patience grows until the run ends.
         let mut patience = whole.mul_f64(0.25);
         loop {
-            let mut child = spawn(world.command(&format!("run recipe.toml --out {out}")));
-            if kill_when(&mut child, patience.mul_f64(draws.next().unwrap() * 1.6 + 0.05), &|| false) {
+            let mut child = spawn(world.command(&format!("{run} run")));
+            let moment = patience.mul_f64(draws.next().unwrap() * 1.6 + 0.05);
+            let gently = draws.next().unwrap() < 0.1;
+            let ended = if gently {
+                interrupt_after(&mut child, moment)
+            } else {
+                kill_when(&mut child, moment, &|| false)
+            };
+            if ended {
                 break;
             }
-            kills += 1;
+            *(if gently { &mut interrupts } else { &mut kills }) += 1;
             patience = patience.mul_f64(1.06);
         }
-        assert_same(&snapshot(&world.path(&out)), &expected, &out);
-        std::fs::remove_dir_all(world.path(&out)).unwrap();
+        all += kills;
+        let (seed, seconds) = (first + runs, begun.elapsed().as_secs_f64());
+        eprintln!("seed {seed}: {kills} kills, {interrupts} interruptions; {all} kills after {seconds:.0} s");
+        assert_same(&snapshot(&world.path("run")), &expected, &format!("seed {seed}"));
+        std::fs::remove_dir_all(world.path("run")).unwrap();
         runs += 1;
     }
-    assert!(runs >= 2, "one run took all {kills} kills");
+    assert!(runs >= 2, "one run took all {all} kills");
 }
 
 #[test]
@@ -116,63 +150,4 @@ fn killed_training_alone_ends_with_the_same_bytes() {
     let message = text(&output.stderr);
     assert!(message.contains("was made with other settings: beta, engine differ"), "{message}");
     assert_same(&snapshot(&world.path("run")), &expected, "refused");
-}
-
-/// A number from the environment.
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap())
-}
-
-/// The recipe that is shipped, shortened, killed and interrupted at random until the time is up: `SAMI_SOAK_MINUTES`, or one run.
-/// `SAMI_SOAK_SEED` draws other moments, and `SAMI_SOAK_DIR` is where the directories are and stay.
-#[test]
-#[allow(clippy::print_stderr, reason = "a line for each run says how far hours of work have come")]
-fn soak() {
-    let minutes = setting("SAMI_SOAK_MINUTES");
-    let world = World::sandbox(std::env::var_os("SAMI_SOAK_DIR").map(Into::into));
-    // Every step and every few queries leave something behind; hours are for longer runs than seconds.
-    let (queries, tokens, evaluation) = if minutes.is_some() { (16, 48, 12) } else { (4, 10, 3) };
-    let run = format!(
-        "run recipes/sandbox/dialogue.toml --set training.save_state_every=1 --set training.batch_size={queries} \
-         --set training.batches=1 --set sampling.chunk=4 --set sampling.max_new_tokens={tokens} \
-         --set evaluation.queries={evaluation} --set guards.queries=4 --set guards.action=warn --out"
-    );
-    let begun = Instant::now();
-    world.succeed(&format!("{run} whole"));
-    let whole = begun.elapsed();
-    let expected = snapshot(&world.path("whole"));
-    eprintln!("uninterrupted: {:.1} s, {} files", whole.as_secs_f64(), expected.len());
-    let (first, end) =
-        (setting("SAMI_SOAK_SEED").unwrap_or(1), Duration::from_secs(minutes.unwrap_or(0) * 60));
-    let (mut all, mut runs) = (0, 0);
-    while runs == 0 || begun.elapsed() < end {
-        let seed = first + runs;
-        let mut draws = draws(seed);
-        let (mut kills, mut interrupts) = (0, 0);
-        let mut patience = whole.mul_f64(0.2);
-        loop {
-            let mut child = spawn(world.command(&format!("{run} run")));
-            let moment = patience.mul_f64(draws.next().unwrap() * 1.6 + 0.05);
-            let gently = draws.next().unwrap() < 0.2;
-            let ended = if gently {
-                interrupt_after(&mut child, moment)
-            } else {
-                kill_when(&mut child, moment, &|| false)
-            };
-            if ended {
-                break;
-            }
-            *(if gently { &mut interrupts } else { &mut kills }) += 1;
-            patience = patience.mul_f64(1.04);
-        }
-        all += kills + interrupts;
-        eprintln!(
-            "run {runs}, seed {seed}: {kills} kills and {interrupts} interruptions; {all} after {:.0} s",
-            begun.elapsed().as_secs_f64()
-        );
-        assert_same(&snapshot(&world.path("run")), &expected, &format!("seed {seed}"));
-        std::fs::remove_dir_all(world.path("run")).unwrap();
-        runs += 1;
-    }
-    assert!(all > 0, "never killed");
 }

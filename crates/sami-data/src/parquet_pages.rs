@@ -14,15 +14,17 @@ pub(crate) fn check_places(column: &ColumnChunkMetaData) -> Result<()> {
     }
 }
 
-/// Refuses a page that refers to a dictionary which was not there.
+/// Refuses a page that refers to a dictionary which was not there, and a dictionary with fewer texts than it says.
 pub(crate) struct CheckedPages {
     pages: Box<dyn PageReader>,
+    /// Values are texts: their length in four bytes, and their bytes.
+    texts: bool,
     dictionary: bool,
 }
 
 impl CheckedPages {
-    pub(crate) fn new(pages: Box<dyn PageReader>) -> Self {
-        Self { pages, dictionary: false }
+    pub(crate) fn new(pages: Box<dyn PageReader>, texts: bool) -> Self {
+        Self { pages, texts, dictionary: false }
     }
 }
 
@@ -32,7 +34,12 @@ impl PageReader for CheckedPages {
         let refers =
             |encoding: &Encoding| matches!(encoding, Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY);
         match &page {
-            Some(Page::DictionaryPage { .. }) => self.dictionary = true,
+            Some(Page::DictionaryPage { buf, num_values, .. }) => {
+                if self.texts && !holds_texts(buf, *num_values) {
+                    return Err(ParquetError::General("a dictionary ends before its last text".to_owned()));
+                }
+                self.dictionary = true;
+            }
             Some(Page::DataPage { encoding, .. } | Page::DataPageV2 { encoding, .. })
                 if refers(encoding) && !self.dictionary =>
             {
@@ -64,4 +71,13 @@ impl Iterator for CheckedPages {
     fn next(&mut self) -> Option<Self::Item> {
         self.get_next_page().transpose()
     }
+}
+
+fn holds_texts(mut bytes: &[u8], count: u32) -> bool {
+    for _ in 0..count {
+        let Some((length, rest)) = bytes.split_first_chunk() else { return false };
+        let Some(rest) = rest.get(u32::from_le_bytes(*length) as usize..) else { return false };
+        bytes = rest;
+    }
+    true
 }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::panic::{self, AssertUnwindSafe};
 
 use parquet::basic::{ConvertedType, LogicalType, Type};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
@@ -66,8 +67,14 @@ impl ParquetRows {
         Ok(Self { file, columns, next_group: 0, group: Vec::new(), left: 0, ready: VecDeque::new() })
     }
 
-    /// The next row as a JSON object; `None` after the last.
+    /// The next row as a JSON object; `None` after the last. Nothing follows an error.
     pub(crate) fn next(&mut self) -> Result<Option<String>, String> {
+        // What can be checked beforehand is (`parquet_pages`); yet the decoders trust some counts within a page.
+        let next = panic::catch_unwind(AssertUnwindSafe(|| self.next_unguarded()));
+        next.unwrap_or_else(|_| Err("a page contradicts itself".to_owned()))
+    }
+
+    fn next_unguarded(&mut self) -> Result<Option<String>, String> {
         while self.ready.is_empty() {
             if self.left == 0 && !self.open_group()? {
                 return Ok(None);
@@ -88,11 +95,10 @@ impl ParquetRows {
                 let schema = self.file.metadata().file_metadata().schema_descr();
                 let open = |place: &Place| {
                     check_places(group.metadata().column(place.number)).map_err(said)?;
-                    let pages = CheckedPages::new(group.get_column_page_reader(place.number).map_err(said)?);
-                    Column::new(
-                        get_column_reader(schema.column(place.number), Box::new(pages)),
-                        place.present,
-                    )
+                    let column = schema.column(place.number);
+                    let pages = group.get_column_page_reader(place.number).map_err(said)?;
+                    let pages = CheckedPages::new(pages, column.physical_type() == Type::BYTE_ARRAY);
+                    Column::new(get_column_reader(column, Box::new(pages)), place.present)
                 };
                 self.group = self.columns.iter().map(open).collect::<Result<_, _>>()?;
                 return Ok(true);

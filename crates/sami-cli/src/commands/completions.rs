@@ -10,7 +10,7 @@ use crate::failure::Failure;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  sami completions bash > ~/.local/share/bash-completion/completions/sami")]
 pub(crate) struct Args {
-    /// bash, elvish, fish, powershell or zsh.
+    /// Which shell.
     shell: Shell,
 }
 

@@ -26,6 +26,8 @@ use crate::failure::Failure;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(run::Args),
+    Status(status::Args),
+    Report(report::Args),
     Recipe(recipe::Args),
     Principles(Box<principles::Args>),
     Generate(Box<generate::Args>),
@@ -33,13 +35,11 @@ pub(crate) enum Command {
     Score(score::Args),
     Eval(eval::Args),
     Probe(probe::Args),
-    Report(report::Args),
     Sample(sample::Args),
     Inspect(inspect::Args),
-    Completions(completions::Args),
     Export(export::Args),
-    Status(status::Args),
     Doctor(doctor::Args),
+    Completions(completions::Args),
 }
 
 impl Command {

@@ -42,7 +42,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "B", default_value_t = 128, value_parser = at_least_one)]
     pub(crate) batch_size: usize,
     /// Learning rate.
-    #[arg(long, value_name = "X", default_value_t = 5e-7, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value = "5e-7", allow_negative_numbers = true)]
     pub(crate) lr: f64,
     /// adamw or rmsprop, with torch's defaults.
     #[arg(long, default_value = "adamw")]

@@ -46,7 +46,7 @@ pub(crate) struct Args {
     /// Held-out queries, instead of those that the recipe kept out. Queries that the run was trained on are left out.
     #[arg(long, value_name = "FILE")]
     pub(crate) data: Vec<PathBuf>,
-    /// What a line of --data is: hh-rlhf, jsonl or tldr.
+    /// What a line of --data is: hh-rlhf, jsonl, tldr or tldr-comparisons.
     #[arg(long, default_value = "hh-rlhf", value_parser = query_format)]
     pub(crate) format: QueryFormat,
     /// At most so many queries of each file.
