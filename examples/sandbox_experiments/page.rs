@@ -207,7 +207,88 @@ fn collapse(page: &mut String, runs: &[Run]) -> Outcome<()> {
         "\nCopying four words of the constitution into the answer never exceeded {:.1}% of answers.",
         100.0 * leaks
     )?;
+    guards(page, runs)
+}
+
+/// What a guard looks at: the base's marks, then the model's.
+type Watched = fn(&Marks, &Marks) -> f64;
+
+/// More gibberish than this is a run that fell apart.
+const BROKEN: f64 = 0.1;
+
+/// For every guard the limit that would have told sound models from broken ones best, and what it would have done.
+fn guards(page: &mut String, runs: &[Run]) -> Outcome<()> {
+    let watched: [(&str, Watched); 6] = [
+        ("`kl`: KL to the base, nats per token", |_, m| m.kl.mean / m.tokens),
+        ("`surprise`: −log π_base per token, beyond the base's", |base, m| m.base_nats - base.base_nats),
+        ("`entropy`: loss of entropy, nats per token", |base, m| base.entropy - m.entropy),
+        ("`repetition`: beyond the base's", |base, m| m.repetition - base.repetition),
+        ("`length`: ratio to the base's, or its inverse", |base, m| {
+            (m.tokens / base.tokens).max(base.tokens / m.tokens)
+        }),
+        ("fall of the mutual information, nats", |base, m| {
+            base.mi.constitutions.mean - m.mi.constitutions.mean
+        }),
+    ];
+    let runs: Vec<&Run> = runs.iter().filter(|run| run.recipe != "summaries").collect();
+    let broken = |m: &Marks| m.gibberish > BROKEN;
+    let ends = runs.iter().filter(|run| run.marks.iter().any(broken)).count();
+    writeln!(
+        page,
+        "\n### Which guard stops in time\n\nA guard ends a run at the first model that passes its limit, and keeps the one before. Of the {} runs, {ends} came to a model with more than {:.0}% gibberish. For each guard, the limit with the fewest mistakes on these runs (models let through although they are broken, and sound ones refused), and what it would have done with it. Chosen and counted on the same runs, so this is the best that each can do here.\n\n| guard | limit | broken runs stopped in time | sound models refused | worst gibberish kept |\n|---|---|---|---|---|",
+        runs.len(),
+        100.0 * BROKEN
+    )?;
+    for (name, watch) in watched {
+        let verdict = |limit: f64| Verdict::of(&runs, watch, limit);
+        let values = runs.iter().flat_map(|run| run.marks.iter().map(|m| watch(&run.marks[0], m)));
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        // Half-way between neighbours, so that the limit is as far as it can be from both.
+        let limits = values.windows(2).map(|pair| 0.5 * (pair[0] + pair[1])).chain(values.last().copied());
+        let best = limits.min_by(|a, b| {
+            verdict(*a).mistakes().cmp(&verdict(*b).mistakes()).then(b.total_cmp(a))
+        });
+        let Some(limit) = best else { continue };
+        let Verdict { stopped, refused, sound, worst, .. } = verdict(limit);
+        writeln!(page, "| {name} | {limit:.3} | {stopped} of {ends} | {refused} of {sound} | {:.1}% |", 100.0 * worst)?;
+    }
     Ok(())
+}
+
+/// What a guard with one limit does to all runs.
+struct Verdict {
+    /// Runs that it ends before a broken model is kept.
+    stopped: usize,
+    /// Runs in which it keeps one.
+    missed: usize,
+    /// Models that it refuses though they are not broken, and neither was any before.
+    refused: usize,
+    /// Models that are not broken.
+    sound: usize,
+    /// The most gibberish in a model that it keeps.
+    worst: f64,
+}
+
+impl Verdict {
+    fn of(runs: &[&Run], watch: Watched, limit: f64) -> Self {
+        let mut verdict = Self { stopped: 0, missed: 0, refused: 0, sound: 0, worst: 0.0 };
+        for run in runs {
+            let (base, trained) = (&run.marks[0], &run.marks[1..]);
+            let kept = trained.iter().take_while(|m| watch(base, m) <= limit).count();
+            let whole = trained.iter().take_while(|m| m.gibberish <= BROKEN).count();
+            verdict.worst = trained[..kept].iter().map(|m| m.gibberish).fold(verdict.worst, f64::max);
+            verdict.sound += whole;
+            verdict.refused += whole.saturating_sub(kept);
+            verdict.missed += usize::from(kept > whole);
+            verdict.stopped += usize::from(whole < trained.len() && kept <= whole);
+        }
+        verdict
+    }
+
+    fn mistakes(&self) -> usize {
+        self.missed + self.refused
+    }
 }
 
 /// Marks of all trained models of dialogue.
