@@ -69,7 +69,9 @@ fn whole(run: &RunDir) {
         put(
             run,
             &format!("eval/mi/{model}/pairs.jsonl"),
-            &(pair("kind:1", &text, "") + &pair("rude:1", " short", "")),
+            &(pair("kind:1", &text, "")
+                + &pair("rude:1", " short", "")
+                + &pair("rude:2", " x", "unfinished")),
         );
         put(run, &format!("eval/mi/{model}/scores.jsonl"), &(score("kind:1") + &score("rude:1")));
         put(run, &format!("eval/mi/{model}/evidence.jsonl"), &evidence("kind:1"));
@@ -168,6 +170,9 @@ fn a_whole_run_has_every_figure_and_nothing_is_missing() {
         "0.380 ± 0.000",
         "5.0 ± 0.0",
         "unfinished: 1",
+        "<td>2 of 3</td>",
+        "<td class=\"long\">unfinished 1</td>",
+        "Left out by the filters: base (unfinished); iteration-2 (unfinished).",
         "length-corrected",
         "chance",
         "instruct",
@@ -255,7 +260,13 @@ fn what_a_run_lacks_is_said() {
     ];
     assert_eq!(written.missing.len(), said.len());
     for (text, expected) in written.missing.iter().zip(said) {
-        assert!(text.starts_with(expected) && html.contains(&text.replace('\'', "&#x27;")), "{text}");
+        // Commands in backticks are set as code.
+        let pieces: Vec<_> = text.split('`').collect();
+        let shown = match pieces[..] {
+            [before, command, after] => format!("<li>{before}<code>{command}</code>{after}</li>"),
+            _ => format!("<li>{text}</li>"),
+        };
+        assert!(text.starts_with(expected) && html.contains(&shown.replace('\'', "&#x27;")), "{text}");
     }
     // An iteration under way, with a torn last line.
     put(&run, "iteration-1/pairs.jsonl", &pair("q:1", " sampled", ""));

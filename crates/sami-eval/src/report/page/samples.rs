@@ -25,6 +25,8 @@ pub(super) struct SampleQuery {
     query: String,
     /// Its beginning, on one line.
     heading: String,
+    /// Whose set of responses the filters left out, and why.
+    rejected: Vec<String>,
     rows: Vec<SampleRow>,
 }
 
@@ -49,8 +51,8 @@ pub(super) fn samples(run: &Collected) -> Result<Samples, ReportError> {
             return Ok(Samples::default());
         };
         let records: Vec<&PairRecord> = pairs.first.iter().take(SAMPLES).collect();
-        let queries = records.into_iter().map(|record| sample(record, &[Some(record)])).collect();
         let models = vec![format!("sampled in iteration {}", iteration.number)];
+        let queries = records.into_iter().map(|record| sample(record, &models, &[Some(record)])).collect();
         return Ok(Samples { models, of_training: true, queries });
     }
     let mut pairs = Vec::with_capacity(shown.len());
@@ -60,19 +62,26 @@ pub(super) fn samples(run: &Collected) -> Result<Samples, ReportError> {
     let Some(records) = pairs.first() else { return Ok(Samples::default()) };
     // Evenly spaced over the file, so that every file of queries is seen.
     let stride = (records.len() / SAMPLES).max(1);
-    let queries = records.iter().step_by(stride).take(SAMPLES).map(|record| {
-        let same: Vec<Option<&PairRecord>> =
-            pairs.iter().map(|pairs| pairs.iter().find(|other| other.id == record.id)).collect();
-        sample(record, &same)
-    });
-    let models = shown.iter().map(|model| match model.iteration {
+    let named = shown.iter().map(|model| match model.iteration {
         Some(0) => "base".to_owned(),
         _ => model.name.clone(),
     });
-    Ok(Samples { models: models.collect(), of_training: false, queries: queries.collect() })
+    let models: Vec<String> = named.collect();
+    let queries = records.iter().step_by(stride).take(SAMPLES).map(|record| {
+        let same: Vec<Option<&PairRecord>> =
+            pairs.iter().map(|pairs| pairs.iter().find(|other| other.id == record.id)).collect();
+        sample(record, &models, &same)
+    });
+    let queries = queries.collect();
+    Ok(Samples { models, of_training: false, queries })
 }
 
-fn sample(record: &PairRecord, models: &[Option<&PairRecord>]) -> SampleQuery {
+fn sample(record: &PairRecord, names: &[String], models: &[Option<&PairRecord>]) -> SampleQuery {
+    let rejected = names.iter().zip(models).filter_map(|(name, record)| {
+        let reasons = record.filter(|record| !record.is_kept())?.rejected.join(", ");
+        Some(format!("{name} ({reasons})"))
+    });
+    let rejected = rejected.collect();
     let rows = record.constitutions.iter().map(|constitution| {
         let response = |record: &Option<&PairRecord>| {
             let record = (*record)?;
@@ -87,5 +96,11 @@ fn sample(record: &PairRecord, models: &[Option<&PairRecord>]) -> SampleQuery {
         }
     });
     let heading = shortened(&record.query.replace('\n', " "), 160);
-    SampleQuery { id: record.id.clone(), heading, query: record.query.clone(), rows: rows.collect() }
+    SampleQuery {
+        id: record.id.clone(),
+        heading,
+        query: record.query.clone(),
+        rejected,
+        rows: rows.collect(),
+    }
 }

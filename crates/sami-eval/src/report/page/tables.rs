@@ -17,6 +17,8 @@ pub(super) struct ModelRow {
     tokens: String,
     leaks: String,
     distinct: String,
+    /// Sets that the filters left out, by reason.
+    rejected: String,
     sub: bool,
 }
 
@@ -67,6 +69,7 @@ pub(super) fn model_rows(model: &Model) -> Vec<ModelRow> {
         tokens: shown(&point.response_tokens, 1),
         leaks: evaluation.text.filter(|_| !sub).map_or(String::new(), |text| percent(text.leak_rate)),
         distinct: evaluation.text.filter(|_| !sub).map_or(String::new(), |text| percent(text.distinct)),
+        rejected: if sub { String::new() } else { evaluation.rejected.to_string() },
         sub,
     };
     let name = if model.name == "iteration-0" { "iteration-0 (base)".to_owned() } else { model.name.clone() };
