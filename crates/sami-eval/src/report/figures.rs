@@ -218,7 +218,7 @@ fn training(iterations: &[Iteration]) -> Vec<Chart> {
             x_axis: Axis::Steps,
             series: iterations.iter().map(line).filter(|series| !series.points.is_empty()).collect(),
             rules: Vec::new(),
-            most: None,
+            most: (unit == "share").then_some(1.0),
             note: String::new(),
         }
     };

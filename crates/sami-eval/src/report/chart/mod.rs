@@ -111,15 +111,21 @@ impl Chart {
         let values: Vec<f64> = self.values().chain(rules).filter(|value| value.is_finite()).collect();
         let low = values.iter().copied().fold(f64::INFINITY, f64::min);
         let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let (low, high) = if low.is_finite() { (low, high) } else { (0.0, 1.0) };
-        // Differences in the last digits are no differences.
-        let spread = (high - low).max(low.abs().max(high.abs()) * 0.01).max(1e-9);
+        let size = low.abs().max(high.abs());
+        let most = self.most.filter(|most| high <= *most).unwrap_or(f64::INFINITY);
+        let (low, high) = match high - low {
+            // Nothing, or nothing but zeros.
+            _ if !low.is_finite() || size == 0.0 => (0.0, 1.0),
+            // Differences in the last digits are no differences: a flat line stands amid its surroundings.
+            spread if spread < 0.01 * size => (low - 0.2 * size, (high + 0.2 * size).min(most)),
+            _ => (low, high),
+        };
+        let spread = high - low;
         let step = nice(spread / 5.0);
         // Zero belongs to the picture when it is near.
         let low = if low > 0.0 && low < spread { 0.0 } else { low };
         let top = ((high + spread * 0.06) / step).ceil() * step;
-        let top = self.most.filter(|most| high <= *most).map_or(top, |most| top.min(most));
-        let (low, high) = ((low / step).floor() * step, top.max(low + step));
+        let (low, high) = ((low / step + 1e-9).floor() * step, top.min(most).max(low + step));
         Scale { low, high, begin: TOP + PLOT, end: TOP, step }
     }
 
@@ -283,8 +289,16 @@ mod tests {
         let svg = chart.standalone();
         assert!(!chart.is_empty() && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         assert_eq!(svg.matches("<circle").count(), 1);
-        // All the same value: still a scale.
-        let flat = Chart { rules: Vec::new(), ..chart };
-        assert!(flat.y_scale().high > flat.y_scale().low);
+        // All the same value: still a scale, and no louder than others.
+        let flat = |y: f64, most| {
+            let points = vec![Point::new(0.0, y, None), Point::new(1.0, y, Some(0.0))];
+            let series = vec![Series { name: "x".into(), points }];
+            let Scale { low, high, step, .. } =
+                Chart { rules: Vec::new(), series, most, ..chart.clone() }.y_scale();
+            [low, high, step].map(|value| (value * 100.0).round() / 100.0)
+        };
+        assert_eq!(flat(0.5, Some(1.0)), [0.4, 0.65, 0.05]);
+        assert_eq!(flat(1.0, Some(1.0)), [0.8, 1.0, 0.05]);
+        assert_eq!(flat(0.0, None), [0.0, 1.2, 0.2]);
     }
 }

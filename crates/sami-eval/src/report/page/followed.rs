@@ -68,9 +68,12 @@ fn follow(model: &str, evidence: &Evidence) -> Followed {
             .words
             .iter()
             .zip(steps)
-            .map(|(word, step)| {
+            .enumerate()
+            .map(|(index, (word, step))| {
                 let text = word.text.trim_start();
-                let space = word.text[..word.text.len() - text.len()].to_owned();
+                // A response begins at the margin.
+                let space =
+                    if index == 0 { "" } else { &word.text[..word.text.len() - text.len()] }.to_owned();
                 Shaded { space, text: text.to_owned(), shade: shade(step), nats: signed(step, 2) }
             })
             .collect(),
