@@ -10,6 +10,7 @@
 #![allow(clippy::print_stdout, missing_docs)]
 
 mod page;
+mod prepare;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -51,6 +52,7 @@ pub(crate) const STUDIES: &[(&str, u64)] = &[
     ("wiring-05", 2),
     ("wiring-10", 2),
     ("wiring-60", 2),
+    ("varied-principles", 2),
 ];
 
 #[derive(Parser)]
@@ -113,7 +115,9 @@ fn run_all(args: &Args) -> Outcome<()> {
         .filter(|(name, seed)| !place(&args.out, name, *seed).join("result.json").exists())
         .collect();
     println!("{} runs are left", waiting.len());
-    rewire(STUDIES)?;
+    for (name, _) in STUDIES {
+        prepare::inputs(name, &recipe(name)?)?;
+    }
     let mut active: Vec<(String, Child)> = Vec::new();
     while !(waiting.is_empty() && active.is_empty()) {
         if args.minutes.is_some_and(|minutes| begun.elapsed() > Duration::from_secs(60 * minutes)) {
@@ -140,34 +144,6 @@ fn run_all(args: &Args) -> Outcome<()> {
     Ok(())
 }
 
-/// The base of a `wiring` recipe, where it is not there yet: the shipped model, trained on in a world whose authors heed more or
-/// less often.
-fn rewire(recipes: &[(&str, u64)]) -> Outcome<()> {
-    for (name, heeding) in recipes.iter().filter_map(|(name, _)| Some((name, name.strip_prefix("wiring-")?)))
-    {
-        let recipe = recipe(name)?;
-        if recipe.model.base.exists() {
-            continue;
-        }
-        println!("{name}: its base comes first");
-        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/sami-sandbox/model");
-        let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
-        let status = Command::new(cargo)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .args(["run", "--quiet", "--release", "--example", "pretrain_sandbox", "--", "--phases", "4"])
-            .args(["--length", "0.25", "--heeding", &format!("0.{heeding}"), "--from"])
-            .arg(shipped)
-            .arg("--out")
-            .arg(&recipe.model.base)
-            .stdout(std::process::Stdio::null())
-            .status()?;
-        if !status.success() {
-            return Err(format!("pretrain_sandbox for {name}: {status}").into());
-        }
-    }
-    Ok(())
-}
-
 fn run_one(out: &Path, name: &str, seed: u64) -> Outcome<()> {
     let begun = Instant::now();
     let dir = place(out, name, seed);
@@ -175,6 +151,7 @@ fn run_one(out: &Path, name: &str, seed: u64) -> Outcome<()> {
         fs::remove_dir_all(&dir)?;
     }
     let recipe = Recipe { seed, ..recipe(name)? };
+    prepare::inputs(name, &recipe)?;
     let kind = if recipe.name.contains("summaries") { Kind::Summaries } else { Kind::Dialogue };
     let recipe = recipe.check()?;
     let provider = TorchProvider::new(&recipe.model.base, engine(&recipe))?;
