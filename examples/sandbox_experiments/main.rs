@@ -33,6 +33,7 @@ use support::{Outcome, engine, exam, exam_params, recipe};
 /// A recipe, and the seeds that it runs over; the most informative first.
 pub(crate) const STUDIES: &[(&str, u64)] = &[
     ("dialogue", 5),
+    ("temperature-1", 5),
     ("summaries", 2),
     ("columns", 2),
     ("rows", 2),
@@ -42,7 +43,6 @@ pub(crate) const STUDIES: &[(&str, u64)] = &[
     ("four-constitutions", 2),
     ("continue", 2),
     ("sum", 2),
-    ("greedy", 1),
     ("length-weighted", 2),
     ("four-principles", 2),
     ("sum-columns", 1),

@@ -107,7 +107,7 @@ fn main_result(page: &mut String, runs: &[Run]) -> Outcome<()> {
 fn variants(page: &mut String, runs: &[Run]) -> Outcome<()> {
     writeln!(
         page,
-        "\n## Variants\n\nDialogue, after the last iteration. Every line is a recipe in `recipes/sandbox` that differs from `dialogue` in what its name says.\n\n| recipe | {HEADINGS}"
+        "\n## Variants\n\nDialogue, after the last iteration. Every line is a recipe in `recipes/sandbox`. `temperature-1` samples at temperature 1 where `dialogue` is greedy, as the paper is; the others differ from `temperature-1` in what their names say.\n\n| recipe | {HEADINGS}"
     )?;
     for (recipe, _) in STUDIES.iter().filter(|(recipe, _)| *recipe != "summaries") {
         let runs = of(runs, recipe);
@@ -135,7 +135,7 @@ fn wiring(page: &mut String, runs: &[Run]) -> Outcome<()> {
         page,
         "\n## How strong the connection must be\n\nBases whose corpus heeds the constitution more or less often, and what the same twelve steps make of them.\n\n| heeding authors | seeds | base: MI, nats | base: follows % | MI, nats | win % | follows % | gibberish % | KL |\n|---|---|---|---|---|---|---|---|---|"
     )?;
-    for (recipe, share) in [("wiring-05", 5), ("wiring-10", 10), ("dialogue", 30), ("wiring-60", 60)] {
+    for (recipe, share) in [("wiring-05", 5), ("wiring-10", 10), ("temperature-1", 30), ("wiring-60", 60)] {
         let runs = of(runs, recipe);
         let ends: Vec<[&Marks; 2]> =
             runs.iter().filter_map(|run| Some([run.marks.first()?, run.marks.last()?])).collect();
@@ -172,7 +172,7 @@ fn generalisation(page: &mut String, runs: &[Run]) -> Outcome<()> {
     let Some(exams) = runs.first().map(|run| &run.others) else { return Ok(()) };
     writeln!(
         page,
-        "\n## What training gave no example of\n\nWin rate against the base in %, and in brackets the mutual information over constitutions in nats, of the last model on {} queries under every constitution: with other words for the trained principles, with principles that were never trained (but for those in *italics*), and on the other task. `dialogue` trains two principles, `four-principles` four at a time, `varied-principles` pairs out of six.\n",
+        "\n## What training gave no example of\n\nWin rate against the base in %, and in brackets the mutual information over constitutions in nats, of the last model on {} queries under every constitution: with other words for the trained principles, with principles that were never trained (but for those in *italics*), and on the other task. `dialogue` and most others train two principles, `four-principles` four at a time, `varied-principles` pairs out of six.\n",
         QUERIES[1]
     )?;
     write!(page, "| recipe | seeds |")?;
