@@ -23,10 +23,10 @@ use crate::evaluation::PrincipleInformation;
 use crate::principles::principles;
 use crate::statistics::{Z_95, estimate};
 
-/// Mutual information below this is too weak to count on, in nats. From the sandbox: where the base model's was .002, three
-/// iterations gained 6 points of win rate; where it was .09, 27; and the weakest that the paper amplified (mistral-7b on TL;DR,
-/// section 6.1) was .10. Half-way between in ratio is .013; this is a little more careful.
-pub const AMPLIFIABLE: f64 = 0.02;
+/// Mutual information below this is too weak to count on, in nats. From the sandbox (docs/sandbox.md): where the base model's was
+/// .02, three iterations gained 2 points of win rate at most; where it was .10, 26; and the weakest that the paper amplified
+/// (mistral-7b on TL;DR, section 6.1) was .10. This is half-way between in ratio.
+pub const AMPLIFIABLE: f64 = 0.04;
 
 /// One query under several constitutions (or rewordings of one), as prompts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -291,11 +291,11 @@ mod tests {
     fn thresholds_sort_what_has_been_seen() {
         let floor = figure(0.0005, 0.0005);
         let decide = |mean, error| Connection::decide(&figure(mean, error), Some(&floor));
-        // The sandbox's three wirings (q = .6, .3, .1) and the paper's weakest, with errors as of a few hundred queries.
+        // The sandbox's wirings (60, 30, 10 heeding authors in 100) and the paper's weakest, with errors as of a few hundred queries.
         assert_eq!(decide(0.40, 0.03), Connection::Strong);
         assert_eq!(decide(0.09, 0.02), Connection::Strong);
         assert_eq!(decide(0.10, 0.03), Connection::Strong);
-        assert_eq!(decide(0.002, 0.002), Connection::Absent);
+        assert_eq!(decide(0.02, 0.005), Connection::Absent);
         assert_eq!(decide(0.03, 0.01), Connection::Weak);
         assert_eq!(decide(0.03, 0.05), Connection::Undecided);
         // Large, but so is what wording alone does.
