@@ -11,8 +11,8 @@ pub struct GuardSection {
     pub action: GuardAction,
     /// At most so many contrast sets are looked at each time. Default 64.
     pub queries: usize,
-    /// Largest KL to the base on the model's own responses, in nats per token. Default 0.1: on the embedded world
-    /// sound models stay below 0.06, and broken ones begin at 0.07 (docs/sandbox.md).
+    /// Largest KL to the base on the model's own responses, in nats per token. Default 0.08: on the embedded
+    /// world sound models stay below 0.06, and those with a fifth of gibberish begin at 0.09 (docs/sandbox.md).
     pub kl: f64,
     /// By how much the base may find responses less likely than its own, in nats per token. Default 1.0.
     pub surprise: f64,
@@ -35,7 +35,7 @@ impl Default for GuardSection {
         Self {
             action: GuardAction::Stop,
             queries: 64,
-            kl: 0.1,
+            kl: 0.08,
             surprise: 1.0,
             repetition: 0.2,
             entropy: 1.5,
