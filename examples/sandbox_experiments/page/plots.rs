@@ -7,43 +7,44 @@ use sami::sandbox::exam::Marks;
 use super::{of, trained};
 use crate::Run;
 
+const ITERATIONS: [f64; 4] = [0.0, 1.0, 2.0, 3.0];
+const NATS: [f64; 8] = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4];
+
 /// Where a point of the plot stands.
 type ToPixels<'a> = dyn Fn(f64, f64) -> (f64, f64) + 'a;
 
-/// A panel of 320 × 220 at `left`: axes with names and bounds, and what is drawn in them.
+/// A panel of 320 × 220 at `left`: axes with names, a grid at the given values, and what is drawn in them. The first and last value of
+/// an axis are its ends.
 fn panel(
     svg: &mut String,
     left: f64,
     names: [&str; 2],
-    x: [f64; 2],
-    y: [f64; 2],
+    x: &[f64],
+    y: &[f64],
     draw: &dyn Fn(&ToPixels<'_>) -> String,
 ) {
-    let at = |vx: f64, vy: f64| {
-        (left + 60.0 + 320.0 * (vx - x[0]) / (x[1] - x[0]), 20.0 + 220.0 * (y[1] - vy) / (y[1] - y[0]))
-    };
+    let share = |value: f64, axis: &[f64]| (value - axis[0]) / (axis[axis.len() - 1] - axis[0]);
+    let at = |vx: f64, vy: f64| (left + 60.0 + 320.0 * share(vx, x), 240.0 - 220.0 * share(vy, y));
     let (l, r) = (left + 60.0, left + 380.0);
+    for &value in x {
+        let x = at(value, y[0]).0;
+        let _ = write!(svg, "<path d='M{x:.1} 20V240' stroke='#ddd'/>");
+        let _ = write!(svg, "<text x='{x:.1}' y='256' text-anchor='middle'>{value}</text>");
+    }
+    for &value in y {
+        let y = at(x[0], value).1;
+        let _ = write!(svg, "<path d='M{l} {y:.1}H{r}' stroke='#ddd'/>");
+        let _ = write!(svg, "<text x='{:.0}' y='{:.1}' text-anchor='end'>{value}</text>", l - 6.0, y + 4.0);
+    }
     let _ = write!(svg, "<path d='M{l} 20V240H{r}' fill='none' stroke='#888'/>");
-    for (value, anchor) in [(x[0], "start"), (x[1], "end")] {
-        let _ =
-            write!(svg, "<text x='{:.0}' y='256' text-anchor='{anchor}'>{value}</text>", at(value, y[0]).0);
-    }
-    for value in y {
-        let _ = write!(
-            svg,
-            "<text x='{:.0}' y='{:.0}' text-anchor='end'>{value}</text>",
-            l - 6.0,
-            at(x[0], value).1 + 4.0
-        );
-    }
-    let _ = write!(svg, "<text x='{:.0}' y='256' text-anchor='middle'>{}</text>", left + 220.0, names[0]);
-    let _ = write!(svg, "<text x='{:.0}' y='14'>{}</text>", l, names[1]);
+    let _ = write!(svg, "<text x='{:.0}' y='274' text-anchor='middle'>{}</text>", left + 220.0, names[0]);
+    let _ = write!(svg, "<text x='{l:.0}' y='12'>{}</text>", names[1]);
     svg.push_str(&draw(&at));
 }
 
 fn svg(width: u32, body: &str) -> String {
     format!(
-        "<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='270' font-family='sans-serif' font-size='12'>\
+        "<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='284' font-family='sans-serif' font-size='12'>\
          <rect width='100%' height='100%' fill='white'/>{body}</svg>\n"
     )
 }
@@ -63,12 +64,17 @@ pub(super) fn iterations_plot(runs: &[Run]) -> String {
         })
     };
     let mut body = String::new();
-    panel(&mut body, 0.0, ["iteration", "MI over constitutions, nats"], [0.0, 3.0], [0.0, 1.4], &|at| {
+    panel(&mut body, 0.0, ["iteration", "MI over constitutions, nats"], &ITERATIONS, &NATS, &|at| {
         lines(|m| m.mi.constitutions.mean, at)
     });
-    panel(&mut body, 400.0, ["iteration", "win rate against the base, %"], [0.0, 3.0], [40.0, 90.0], &|at| {
-        lines(|m| 100.0 * m.win_rate.rate, at)
-    });
+    panel(
+        &mut body,
+        400.0,
+        ["iteration", "win rate against the base, %"],
+        &ITERATIONS,
+        &[40.0, 50.0, 60.0, 70.0, 80.0],
+        &|at| lines(|m| 100.0 * m.win_rate.rate, at),
+    );
     svg(800, &body)
 }
 
@@ -78,8 +84,8 @@ pub(super) fn scatter_plot(runs: &[Run]) -> String {
         &mut body,
         0.0,
         ["MI over constitutions, nats", "win rate, % (red: more than 20% gibberish)"],
-        [0.0, 1.4],
-        [0.0, 100.0],
+        &NATS,
+        &[0.0, 25.0, 50.0, 75.0, 100.0],
         &|at| {
             trained(runs).fold(String::new(), |mut dots, m| {
                 let (x, y) = at(m.mi.constitutions.mean, 100.0 * m.win_rate.rate);
