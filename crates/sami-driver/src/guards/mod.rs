@@ -134,7 +134,7 @@ mod tests {
 
     fn figures() -> GuardFigures {
         let text = TextFigures { responses: 10, words: 20.0, repetition: 0.1, entropy: 4.0, leak: 0.0 };
-        GuardFigures { model: 1, text, base_logps: -1.0, kl: 0.1, rejected: 0.25 }
+        GuardFigures { model: 1, text, base_logps: -1.0, kl: 0.01, rejected: 0.25 }
     }
 
     #[test]
