@@ -204,6 +204,14 @@ impl ModelConfig {
         self.tensors().iter().map(|(_, shape)| shape.iter().product::<i64>() as usize).sum()
     }
 
+    /// Number of parameters of one decoder layer.
+    pub(crate) fn layer_parameters(&self) -> usize {
+        let own = |name: &str| name.starts_with("model.layers.0.");
+        let tensors = self.tensors();
+        let shapes = tensors.iter().filter(|(name, _)| own(name)).map(|(_, shape)| shape);
+        shapes.map(|shape| shape.iter().product::<i64>() as usize).sum()
+    }
+
     /// Every tensor of the checkpoint, in the order of the forward pass, with its shape.
     pub fn tensors(&self) -> Vec<(String, Vec<i64>)> {
         let (hidden, inner) = (self.hidden_size as i64, self.intermediate_size as i64);

@@ -2,23 +2,13 @@
 
 use ndarray::Array2;
 use sami_policy::{ContrastSet, GradientOf, SetGradient, SetLogps};
-use tch::{Kind, Tensor};
 
-use crate::backward::{Forward, Gradients, Keep, KlTerm, Routes};
 use crate::error::{Error, Result};
-use crate::group::Group;
-use crate::model::{DropoutSeed, Model};
+use crate::gradients::Gradients;
+use crate::model::Model;
 use crate::packing::{PackedRow, Sequence, packed_len};
+use crate::pass::{Keep, KlTerm, Pass, Plan, Routes};
 use crate::tokenizer::Tokenizer;
-
-/// How work is cut, and what is kept between forward and backward.
-#[derive(Clone, Copy)]
-pub(crate) struct Plan {
-    pub(crate) token_budget: usize,
-    pub(crate) recompute: bool,
-    /// Adapters' dropout, in training.
-    pub(crate) dropout: Option<DropoutSeed>,
-}
 
 /// A contrast set as tokens: `rows[c][r]`.
 pub(crate) struct TokenisedSet {
@@ -109,14 +99,14 @@ struct Piece {
 }
 
 /// Scores every set.
-pub(crate) fn score(model: &Model, plan: Plan, sets: &[TokenisedSet]) -> Result<Vec<SetLogps>> {
+pub(crate) fn score(model: &Model, plan: Plan<'_>, sets: &[TokenisedSet]) -> Result<Vec<SetLogps>> {
     Ok(score_with_routes(model, plan, sets)?.0)
 }
 
 /// The log-probabilities, and which experts each group of pieces went to.
 fn score_with_routes(
     model: &Model,
-    plan: Plan,
+    plan: Plan<'_>,
     sets: &[TokenisedSet],
 ) -> Result<(Vec<SetLogps>, Vec<Routes>)> {
     let mut routes = Vec::new();
@@ -124,10 +114,9 @@ fn score_with_routes(
     let pieces: Vec<Piece> =
         sets.iter().enumerate().flat_map(|(index, set)| set.pieces(index, plan.token_budget)).collect();
     for batch in batches(&pieces, |piece| piece.packed.len(), plan.token_budget) {
-        let group = group(model, plan, batch)?;
-        let forward = Forward::run(model, &group, Keep::Nothing, Routes::new())?;
-        collect(sets, batch, &forward, &mut matrices)?;
-        routes.push(forward.into_routes());
+        let pass = Pass::run(model, plan, &packed(batch), Keep::Nothing, Routes::new())?;
+        collect(sets, batch, &pass, &mut matrices)?;
+        routes.push(pass.into_routes());
     }
     Ok((matrices, routes))
 }
@@ -139,7 +128,7 @@ fn score_with_routes(
 pub(crate) fn contrast_step(
     model: &Model,
     reference: Option<&Model>,
-    plan: Plan,
+    plan: Plan<'_>,
     sets: &[TokenisedSet],
     gradient: &mut GradientOf<'_>,
     grads: &mut Gradients,
@@ -155,10 +144,9 @@ pub(crate) fn contrast_step(
         let mut logps: Vec<SetLogps> = batch.iter().map(TokenisedSet::empty_logps).collect();
         let (mut kept, mut routes) = (None, Vec::new());
         if one_pass {
-            let group = group(model, plan, &pieces)?;
-            let forward = Forward::run(model, &group, keep, Routes::new())?;
-            collect(batch, &pieces, &forward, &mut logps)?;
-            kept = Some((group, forward));
+            let pass = Pass::run(model, plan, &packed(&pieces), keep, Routes::new())?;
+            collect(batch, &pieces, &pass, &mut logps)?;
+            kept = Some(pass);
         } else {
             (logps, routes) = score_with_routes(model, plan, batch)?;
         }
@@ -168,31 +156,27 @@ pub(crate) fn contrast_step(
             .enumerate()
             .map(|(index, (set, logps))| set.checked(gradient(first + index, logps)?, reference.is_some()))
             .collect::<Result<Vec<_>>>()?;
-        let mut backward = |pieces: &[Piece], group: &Group, forward: Forward| -> Result<()> {
-            let weights = token_weights(pieces, &gradients, model.device())?;
+        let mut backward = |pieces: &[Piece], pass: Pass<'_>| -> Result<()> {
+            let weights = token_weights(pieces, &gradients);
             let own = OwnTokens::of(batch, pieces);
-            let term = match reference {
-                Some(reference) if !own.places.is_empty() => {
-                    let coefficients = own.coefficients(&gradients);
-                    Some(KlTerm::new(reference, group, &own.places, coefficients.as_deref())?)
-                }
-                _ => None,
-            };
-            if let Some(kls) = forward.backward(model, group, &weights, term.as_ref(), grads)? {
-                own.collect(&kls, &mut logps)?;
-            }
+            let coefficients = own.coefficients(&gradients);
+            let term = reference.filter(|_| !own.places.is_empty()).map(|reference| KlTerm {
+                reference,
+                places: &own.places,
+                coefficients: coefficients.as_deref(),
+            });
+            let kls = pass.backward(&weights, term, grads)?;
+            own.collect(&kls, &mut logps);
             Ok(())
         };
         match kept {
-            Some((group, forward)) => backward(&pieces, &group, forward)?,
+            Some(pass) => backward(&pieces, pass)?,
             None => {
                 // The same groups as in the first pass, and along the same routes.
                 let mut routes = routes.into_iter();
                 for part in batches(&pieces, |piece| piece.packed.len(), plan.token_budget) {
-                    let group = group(model, plan, part)?;
                     let routes = routes.next().unwrap_or_default();
-                    let forward = Forward::run(model, &group, keep, routes)?;
-                    backward(part, &group, forward)?;
+                    backward(part, Pass::run(model, plan, &packed(part), keep, routes)?)?;
                 }
             }
         }
@@ -203,8 +187,8 @@ pub(crate) fn contrast_step(
 
 /// The counted tokens of responses under their own constitutions, where the KL is taken.
 struct OwnTokens {
-    /// Places among the counted tokens of a group.
-    places: Vec<i64>,
+    /// Places among the counted tokens of the pieces, ascending.
+    places: Vec<usize>,
     /// The set of each, and its share in that set's mean: 1 / (responses · tokens of its response).
     shares: Vec<(usize, f64)>,
 }
@@ -217,7 +201,7 @@ impl OwnTokens {
             let (set, response) = (&sets[piece.set], piece.first_response + counted.sequence);
             if set.targets[response] == piece.constitution {
                 let tokens = set.rows[piece.constitution][response].counted();
-                places.push(place as i64);
+                places.push(place);
                 shares.push((piece.set, 1.0 / (set.targets.len() * tokens) as f64));
             }
         }
@@ -231,12 +215,10 @@ impl OwnTokens {
     }
 
     /// Adds the tokens' KL to the means of their sets.
-    fn collect(&self, kls: &Tensor, logps: &mut [SetLogps]) -> Result<()> {
-        let values = Vec::<f32>::try_from(kls.f_to_device(tch::Device::Cpu)?)?;
-        for ((set, share), value) in self.shares.iter().zip(values) {
-            *logps[*set].kl.get_or_insert(0.0) += share * f64::from(value);
+    fn collect(&self, kls: &[f32], logps: &mut [SetLogps]) {
+        for ((set, share), value) in self.shares.iter().zip(kls) {
+            *logps[*set].kl.get_or_insert(0.0) += share * f64::from(*value);
         }
-        Ok(())
     }
 }
 
@@ -282,14 +264,13 @@ pub(crate) fn batches<T>(items: &[T], size: impl Fn(&T) -> usize, budget: usize)
     batches
 }
 
-fn group(model: &Model, plan: Plan, pieces: &[Piece]) -> Result<Group> {
-    Group::new(model, &pieces.iter().map(|piece| &piece.packed).collect::<Vec<_>>(), plan.dropout)
+fn packed(pieces: &[Piece]) -> Vec<&PackedRow> {
+    pieces.iter().map(|piece| &piece.packed).collect()
 }
 
-/// Adds the group's token log-probabilities to the entries that they belong to, in f64.
-fn collect(sets: &[TokenisedSet], pieces: &[Piece], forward: &Forward, logps: &mut [SetLogps]) -> Result<()> {
-    let values = Vec::<f32>::try_from(forward.logps().f_to_device(tch::Device::Cpu)?)?;
-    let mut values = values.into_iter();
+/// Adds the pieces' token log-probabilities to the entries that they belong to, in f64.
+fn collect(sets: &[TokenisedSet], pieces: &[Piece], pass: &Pass<'_>, logps: &mut [SetLogps]) -> Result<()> {
+    let mut values = pass.logps()?.into_iter();
     for piece in pieces {
         for (counted, value) in piece.packed.counted.iter().zip(&mut values) {
             let (c, r) = (piece.constitution, piece.first_response + counted.sequence);
@@ -306,15 +287,11 @@ fn collect(sets: &[TokenisedSet], pieces: &[Piece], forward: &Forward, logps: &m
 }
 
 /// The weight of every counted token: its entry of G, for entries are sums over tokens.
-fn token_weights(pieces: &[Piece], gradients: &[SetGradient], device: tch::Device) -> Result<Tensor> {
-    let weights: Vec<f32> = pieces
-        .iter()
-        .flat_map(|piece| {
-            piece.packed.counted.iter().map(move |counted| {
-                let entry = [piece.constitution, piece.first_response + counted.sequence];
-                gradients[piece.set].sum_logps[entry] as f32
-            })
-        })
-        .collect();
-    Ok(Tensor::f_from_slice(&weights)?.f_to_kind(Kind::Float)?.f_to_device(device)?)
+fn token_weights(pieces: &[Piece], gradients: &[SetGradient]) -> Vec<f32> {
+    let of = |piece: &Piece, response| {
+        gradients[piece.set].sum_logps[[piece.constitution, piece.first_response + response]] as f32
+    };
+    let counted =
+        pieces.iter().flat_map(|piece| piece.packed.counted.iter().map(move |c| (piece, c.sequence)));
+    counted.map(|(piece, response)| of(piece, response)).collect()
 }

@@ -21,7 +21,7 @@ pub struct Environment {
     pub libtorch: &'static str,
     /// Where the running LibTorch lies.
     pub library: Option<PathBuf>,
-    /// Threads inside one operation.
+    /// Threads that compute.
     pub threads: usize,
     /// CUDA devices that can be used.
     pub cuda_devices: usize,
@@ -84,7 +84,7 @@ pub fn environment() -> Environment {
     }
 }
 
-/// Threads inside one operation; results depend on it in the last bits.
+/// Threads of every policy that is opened from here on; results depend on their number in the last bits.
 pub fn set_threads(threads: usize) {
     tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX).max(1));
 }

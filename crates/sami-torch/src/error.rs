@@ -159,6 +159,14 @@ pub enum Error {
         /// Why not, and what to do.
         reason: String,
     },
+    /// The system refused threads.
+    #[error("{threads} threads could not be started: {reason}; ask for fewer with --threads")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// What the system says.
+        reason: String,
+    },
     /// LibTorch refused an operation (out of memory, most often).
     #[error("LibTorch: {0}")]
     LibTorch(#[from] TchError),

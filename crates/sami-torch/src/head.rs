@@ -3,13 +3,27 @@
 //! With h [n, hidden], W [vocab, hidden] and targets y: logp = (h Wᵀ)[y] − logsumexp(h Wᵀ), in f32. Its gradient is known:
 //! ∂ Σ w·logp / ∂logits = w (onehot(y) − softmax), so no autograd graph is kept.
 
+use std::ops::Range;
+
 use tch::{Kind, Tensor};
 
 use crate::error::Result;
 use crate::model::product;
 
-/// Logits of at most this many elements exist at once (64 MiB of f32).
+/// Logits of at most this many elements exist at once (64 MiB of f32), those of all threads together.
 pub(crate) const CHUNK_ELEMENTS: i64 = 1 << 24;
+
+/// The head over some positions.
+pub(crate) struct Head {
+    /// `[n, hidden]`.
+    pub(crate) h: Tensor,
+    /// `[vocab, hidden]`, in the kind of `h`.
+    pub(crate) weight: Tensor,
+    /// The tokens that are predicted, `[n]`.
+    pub(crate) targets: Tensor,
+    /// Elements of a chunk.
+    pub(crate) chunk: i64,
+}
 
 /// Log-probabilities, and what their gradient needs.
 pub(crate) struct HeadForward {
@@ -21,117 +35,153 @@ pub(crate) struct HeadForward {
     logits: Option<Tensor>,
 }
 
-/// Log-probabilities of `targets` [n] after hidden states `h` [n, hidden].
-pub(crate) fn forward(h: &Tensor, weight: &Tensor, targets: &Tensor, keep: bool) -> Result<HeadForward> {
-    let (mut logps, mut sums, mut kept) = (Vec::new(), Vec::new(), None);
-    let weight = &weight.f_to_kind(h.kind())?;
-    for (start, length) in chunks(h, weight)? {
-        let logits = chunk_logits(h, weight, start, length)?;
-        let logsumexp = logits.f_logsumexp([-1i64], true)?;
-        let targets = targets.f_narrow(0, start, length)?.f_unsqueeze(-1)?;
-        logps.push(logits.f_gather(-1, &targets, false)?.f_sub(&logsumexp)?.f_squeeze_dim(-1)?);
-        sums.push(logsumexp);
-        if keep && length == h.size()[0] {
-            kept = Some(logits);
-        }
-    }
-    Ok(HeadForward { logps: Tensor::f_cat(&logps, 0)?, logsumexp: Tensor::f_cat(&sums, 0)?, logits: kept })
+/// What the gradient is taken of: Σ weights ⊙ logps, and a KL term.
+pub(crate) struct HeadLoss {
+    /// `[n]`, f32.
+    pub(crate) weights: Tensor,
+    pub(crate) kl: Option<HeadKl>,
 }
 
-/// Gradient of Σ weights ⊙ logps: (in h `[n, hidden]`, in W `[vocab, hidden]` as f32 where it is trained).
-pub(crate) fn backward(
-    forward: HeadForward,
-    h: &Tensor,
-    weight: &Tensor,
-    targets: &Tensor,
-    weights: &Tensor,
-    train_head: bool,
-) -> Result<(Tensor, Option<Tensor>)> {
-    let mut grad_h = Vec::new();
-    let mut grad_weight: Option<Tensor> = None;
-    let mut kept = forward.logits;
-    let weight = &weight.f_to_kind(h.kind())?;
-    for (start, length) in chunks(h, weight)? {
-        let logits = match kept.take() {
-            Some(logits) => logits,
-            None => chunk_logits(h, weight, start, length)?,
-        };
-        let pick = |t: &Tensor| t.f_narrow(0, start, length);
-        let w = pick(weights)?.f_unsqueeze(-1)?;
-        let mut grad = logits.f_sub(&pick(&forward.logsumexp)?)?.f_exp_()?.f_mul_(&w.f_neg()?)?;
-        let grad = grad.f_scatter_add_(-1, &pick(targets)?.f_unsqueeze(-1)?, &w)?.f_to_kind(h.kind())?;
-        grad_h.push(grad.f_mm(weight)?);
-        if train_head {
-            let part = grad.f_transpose(0, 1)?.f_mm(&pick(h)?)?.f_to_kind(Kind::Float)?;
-            add(&mut grad_weight, part)?;
-        }
-    }
-    Ok((Tensor::f_cat(&grad_h, 0)?, grad_weight))
-}
-
-/// KL(π ‖ reference) at each position, exact over the vocabulary, and the gradient of Σ coefficients ⊙ KL.
+/// Σ coefficients ⊙ KL(π ‖ reference) at some of the positions.
 pub(crate) struct HeadKl {
-    /// `[n]`, f32, in nats.
-    pub(crate) kl: Tensor,
-    /// In h, `[n, hidden]`, and in W, `[vocab, hidden]` as f32; absent without coefficients.
-    pub(crate) gradient: Option<(Tensor, Tensor)>,
+    /// Which, ascending.
+    pub(crate) places: Vec<i64>,
+    /// The reference's hidden states there, `[places, hidden]`.
+    pub(crate) reference_h: Tensor,
+    /// Its head, `[vocab, hidden]`, in the kind of `reference_h`.
+    pub(crate) reference_weight: Tensor,
+    /// `[places]`, f32; absent where the KL is only looked at.
+    pub(crate) coefficients: Option<Tensor>,
 }
 
-/// With p = softmax(h Wᵀ) and q the reference's: KL = Σ p (ln p − ln q), ∂KL/∂logits = p ⊙ (ln p − ln q − KL).
-/// h, `reference_h`: `[n, hidden]`; coefficients: `[n]`, f32.
-pub(crate) fn kl(
-    (h, weight): (&Tensor, &Tensor),
-    (reference_h, reference_weight): (&Tensor, &Tensor),
-    coefficients: Option<&Tensor>,
-) -> Result<HeadKl> {
-    let (mut kls, mut grad_h, mut grad_weight) = (Vec::new(), Vec::new(), None);
-    let (weight, reference_weight) =
-        (&weight.f_to_kind(h.kind())?, &reference_weight.f_to_kind(reference_h.kind())?);
-    for (start, length) in chunks(h, weight)? {
-        let logps = |h: &Tensor, weight: &Tensor| -> Result<Tensor> {
-            Ok(chunk_logits(h, weight, start, length)?.f_log_softmax(-1, Kind::Float)?)
+/// The backward pass over one chunk.
+pub(crate) struct HeadPart {
+    /// ∂loss/∂logits, `[chunk, vocab]`, in the kind of h.
+    pub(crate) grad_logits: Tensor,
+    /// The hidden states, `[chunk, hidden]`: ∂loss/∂W is `grad_logits`ᵀ h.
+    pub(crate) h: Tensor,
+    /// ∂loss/∂h, `[chunk, hidden]`.
+    pub(crate) grad_h: Tensor,
+    /// KL at those of the term's places that lie in the chunk, in nats.
+    pub(crate) kl: Option<Tensor>,
+}
+
+impl Head {
+    /// Log-probabilities of the targets; keeps the logits if asked to and if they are one chunk.
+    pub(crate) fn forward(&self, keep: bool) -> Result<HeadForward> {
+        let (mut logps, mut sums, mut kept) = (Vec::new(), Vec::new(), None);
+        for round in 0..self.rounds()? {
+            let at = self.chunk(round)?;
+            let logits = self.logits(&at)?;
+            let logsumexp = logits.f_logsumexp([-1i64], true)?;
+            let targets = narrow(&self.targets, &at)?.f_unsqueeze(-1)?;
+            logps.push(logits.f_gather(-1, &targets, false)?.f_sub(&logsumexp)?.f_squeeze_dim(-1)?);
+            sums.push(logsumexp);
+            if keep && at.end - at.start == self.h.size()[0] {
+                kept = Some(logits);
+            }
+        }
+        Ok(HeadForward {
+            logps: Tensor::f_cat(&logps, 0)?,
+            logsumexp: Tensor::f_cat(&sums, 0)?,
+            logits: kept,
+        })
+    }
+
+    /// Number of chunks.
+    pub(crate) fn rounds(&self) -> Result<usize> {
+        let (n, size) = (self.h.size2()?.0, self.chunk_size()?);
+        Ok(((n + size - 1) / size) as usize)
+    }
+
+    /// The backward pass over one chunk.
+    pub(crate) fn backward(
+        &self,
+        forward: &mut HeadForward,
+        loss: &HeadLoss,
+        round: usize,
+    ) -> Result<HeadPart> {
+        let at = self.chunk(round)?;
+        let mut logits = match forward.logits.take() {
+            Some(logits) => logits,
+            None => self.logits(&at)?,
         };
-        let logp = logps(h, weight)?;
-        let apart = logp.f_sub(&logps(reference_h, reference_weight)?)?;
-        let p = logp.f_exp()?;
+        let term = match &loss.kl {
+            Some(term) => term.over(&logits, &at)?,
+            None => None,
+        };
+        let w = narrow(&loss.weights, &at)?.f_unsqueeze(-1)?;
+        // The logits' own memory becomes that of their gradient.
+        let mut grad = logits.f_sub_(&narrow(&forward.logsumexp, &at)?)?.f_exp_()?.f_mul_(&w.f_neg()?)?;
+        let mut grad = grad.f_scatter_add_(-1, &narrow(&self.targets, &at)?.f_unsqueeze(-1)?, &w)?;
+        let mut kl = None;
+        if let Some(found) = term {
+            if let Some(its) = &found.grad_logits {
+                grad = grad.f_index_add_(0, &found.places, its)?;
+            }
+            kl = Some(found.kl);
+        }
+        let grad_logits = grad.f_to_kind(self.h.kind())?;
+        Ok(HeadPart { grad_h: grad_logits.f_mm(&self.weight)?, grad_logits, h: narrow(&self.h, &at)?, kl })
+    }
+
+    fn logits(&self, at: &Range<i64>) -> Result<Tensor> {
+        logits(&narrow(&self.h, at)?, &self.weight)
+    }
+
+    fn chunk_size(&self) -> Result<i64> {
+        Ok((self.chunk / self.weight.size2()?.0).max(1))
+    }
+
+    fn chunk(&self, round: usize) -> Result<Range<i64>> {
+        let (n, size) = (self.h.size2()?.0, self.chunk_size()?);
+        let start = size * round as i64;
+        Ok(start.min(n)..(start + size).min(n))
+    }
+}
+
+/// The KL term within a chunk.
+struct KlPart {
+    /// Places in the chunk.
+    places: Tensor,
+    kl: Tensor,
+    /// ∂(Σ coefficients ⊙ KL)/∂logits, `[places, vocab]`.
+    grad_logits: Option<Tensor>,
+}
+
+impl HeadKl {
+    /// With p = softmax(logits) and q the reference's: KL = Σ p (ln p − ln q), ∂KL/∂logits = p ⊙ (ln p − ln q − KL). Exact over
+    /// the vocabulary.
+    fn over(&self, logits: &Tensor, chunk: &Range<i64>) -> Result<Option<KlPart>> {
+        let first = self.places.partition_point(|place| *place < chunk.start);
+        let last = self.places.partition_point(|place| *place < chunk.end);
+        if first == last {
+            return Ok(None);
+        }
+        let own = first as i64..last as i64;
+        let places: Vec<i64> = self.places[first..last].iter().map(|place| place - chunk.start).collect();
+        let places = Tensor::f_from_slice(&places)?.f_to_device(logits.device())?;
+        let logp = logits.f_index_select(0, &places)?.f_log_softmax(-1, Kind::Float)?;
+        let reference = self::logits(&narrow(&self.reference_h, &own)?, &self.reference_weight)?;
+        let mut apart = logp.f_sub(&reference.f_log_softmax(-1, Kind::Float)?)?;
+        let mut p = logp.f_exp()?;
         let kl = p.f_mul(&apart)?.f_sum_dim_intlist([-1i64].as_slice(), true, Kind::Float)?;
-        if let Some(coefficients) = coefficients {
-            let scale = coefficients.f_narrow(0, start, length)?.f_unsqueeze(-1)?;
-            let grad = p.f_mul(&apart.f_sub(&kl)?)?.f_mul_(&scale)?.f_to_kind(h.kind())?;
-            grad_h.push(grad.f_mm(weight)?);
-            let part = grad.f_transpose(0, 1)?.f_mm(&h.f_narrow(0, start, length)?)?;
-            add(&mut grad_weight, part.f_to_kind(Kind::Float)?)?;
-        }
-        kls.push(kl.f_squeeze_dim(-1)?);
+        let grad_logits = match &self.coefficients {
+            Some(coefficients) => {
+                let scale = narrow(coefficients, &own)?.f_unsqueeze(-1)?;
+                Some(p.f_mul_(&apart.f_sub_(&kl)?)?.f_mul_(&scale)?)
+            }
+            None => None,
+        };
+        Ok(Some(KlPart { places, kl: kl.f_squeeze_dim(-1)?, grad_logits }))
     }
-    let gradient = match grad_weight {
-        Some(grad_weight) => Some((Tensor::f_cat(&grad_h, 0)?, grad_weight)),
-        None => None,
-    };
-    Ok(HeadKl { kl: Tensor::f_cat(&kls, 0)?, gradient })
 }
 
-fn add(sum: &mut Option<Tensor>, part: Tensor) -> Result<()> {
-    match sum {
-        Some(sum) => {
-            let _ = sum.f_add_(&part)?;
-        }
-        None => *sum = Some(part),
-    }
-    Ok(())
-}
-
-/// f32 logits [n, vocab] of a few positions.
+/// f32 logits `[n, vocab]` of a few positions.
 pub(crate) fn logits(h: &Tensor, weight: &Tensor) -> Result<Tensor> {
     Ok(product(h, &weight.f_to_kind(h.kind())?, None)?.f_to_kind(Kind::Float)?)
 }
 
-fn chunk_logits(h: &Tensor, weight: &Tensor, start: i64, length: i64) -> Result<Tensor> {
-    logits(&h.f_narrow(0, start, length)?, weight)
-}
-
-fn chunks(h: &Tensor, weight: &Tensor) -> Result<Vec<(i64, i64)>> {
-    let (n, vocab) = (h.size2()?.0, weight.size2()?.0);
-    let size = (CHUNK_ELEMENTS / vocab).max(1);
-    Ok((0..n).step_by(size as usize).map(|start| (start, size.min(n - start))).collect())
+fn narrow(x: &Tensor, at: &Range<i64>) -> Result<Tensor> {
+    Ok(x.f_narrow(0, at.start, at.end - at.start)?)
 }

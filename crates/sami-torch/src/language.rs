@@ -1,13 +1,11 @@
 //! The plain language-model objective, −log π(token | tokens before it), through the same layer-wise backward.
 
-use tch::{Tensor, no_grad};
-
-use crate::backward::{Forward, Gradients, Keep};
-use crate::contrast::{Plan, batches, check_sequence};
+use crate::contrast::{batches, check_sequence};
 use crate::error::{Error, Result};
-use crate::group::Group;
+use crate::gradients::Gradients;
 use crate::model::Model;
 use crate::packing::{PackedRow, Sequence};
+use crate::pass::{Keep, Pass, Plan, Routes};
 
 /// A text for [`crate::TorchPolicy::lm_step`], as tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +28,7 @@ pub struct LmLoss {
 /// The loss; with `grads`, its gradient is added to them.
 pub(crate) fn language_model(
     model: &Model,
-    plan: Plan,
+    plan: Plan<'_>,
     examples: &[LmExample],
     mut grads: Option<&mut Gradients>,
 ) -> Result<LmLoss> {
@@ -52,16 +50,16 @@ pub(crate) fn language_model(
     };
     let mut sum = 0.0;
     for batch in batches(&rows, PackedRow::len, plan.token_budget) {
-        let group = Group::new(model, &batch.iter().collect::<Vec<_>>(), plan.dropout)?;
-        let forward = Forward::run(model, &group, keep, Vec::new())?;
-        let logps = no_grad(|| forward.logps().f_sum(tch::Kind::Double)?.f_double_value(&[]))?;
-        if !logps.is_finite() {
+        let pass = Pass::run(model, plan, &batch.iter().collect::<Vec<_>>(), keep, Routes::new())?;
+        let logps = pass.logps()?;
+        let total: f64 = logps.iter().map(|&logp| f64::from(logp)).sum();
+        if !total.is_finite() {
             return Err(Error::NonFinite { what: "a text's log-probability".into() });
         }
-        sum -= logps;
+        sum -= total;
         if let Some(grads) = grads.as_deref_mut() {
-            let weights = Tensor::f_full_like(forward.logps(), -1.0 / tokens as f64)?;
-            forward.backward(model, &group, &weights, None, grads)?;
+            let weights = vec![(-1.0 / tokens as f64) as f32; logps.len()];
+            pass.backward(&weights, None, grads)?;
         }
     }
     Ok(LmLoss { nats: if tokens == 0 { 0.0 } else { sum / tokens as f64 }, tokens })

@@ -12,6 +12,7 @@
 //! - The language-model head runs on response positions only, in chunks, its gradient in closed form; so is that of the KL to a frozen
 //!   reference, exact over the vocabulary.
 //! - The backward pass goes layer by layer: a layer's input is kept, its activations are computed again (or kept, by option).
+//! - On a processor each thread takes its share of the rows through whole layers, rather than all threads one operation at a time.
 //!   Mixtures of experts compute the chosen experts only, and keep the choice of the first pass.
 //! - Sets too large for one pass are scored first and back-propagated in pieces; the numbers stay the same.
 //! - With bf16 weights the exact f32 weight is kept as bf16 plus a 16-bit remainder, so small updates are not lost. A processor without
@@ -36,14 +37,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod backward;
 mod chat;
 mod checkpoint;
 mod config;
 mod contrast;
+mod crew;
 mod device;
 mod error;
 mod generate;
+mod gradients;
 mod group;
 mod head;
 mod inspect;
@@ -53,6 +55,7 @@ mod model;
 mod optimizer;
 mod options;
 mod packing;
+mod pass;
 mod plan;
 mod policy;
 mod random;

@@ -3,14 +3,16 @@
 //! With bf16 weights and [`Precision::Exact`] the true weight is f32, kept as the bf16 weight of the forward pass (rounded to
 //! nearest) and a signed 16-bit remainder: bits(f32) = bits(bf16)·2¹⁶ + remainder. Nothing is lost, at 4 bytes a weight.
 //!
-//! Work goes chunk by chunk, so that a chunk's weights, gradient and state stay in cache over all operations on it.
+//! Work goes chunk by chunk, so that a chunk's weights, gradient and state stay in cache over all operations on it; each thread takes
+//! the next chunk that is left.
 
 use sami_policy::UpdateReport;
 use tch::{Kind, Tensor, no_grad};
 
-use crate::backward::Gradients;
 use crate::checkpoint::{StateReader, Stored};
+use crate::crew::Crew;
 use crate::error::{Error, Result};
+use crate::gradients::Gradients;
 use crate::model::Parameter;
 use crate::options::{OptimizerConfig, OptimizerKind, Precision};
 
@@ -102,86 +104,44 @@ impl Optimizer {
         self.steps.unsigned_abs()
     }
 
-    /// One step with the accumulated gradients, which are released one by one.
+    /// One step with the accumulated gradients, which are released as they are used.
     pub(crate) fn step(
         &mut self,
+        crew: &Crew,
         parameters: &[Parameter],
         grads: &mut Gradients,
         lr_factor: f64,
     ) -> Result<UpdateReport> {
-        no_grad(|| {
-            let grad_norm = global_norm(parameters, grads)?;
-            let scale = match self.config.max_grad_norm {
-                // torch.nn.utils.clip_grad_norm_'s formula.
-                Some(limit) => (limit / (grad_norm + 1e-6)).min(1.0),
-                None => 1.0,
-            };
-            self.steps += 1;
-            let mut norms = Norms::default();
-            for (index, parameter) in parameters.iter().enumerate().filter(|(_, p)| p.trainable) {
-                let grad = match grads.take(index) {
-                    Some(grad) => grad,
-                    None => parameter.tensor.f_zeros_like()?.f_detach()?,
-                };
-                self.update(index, &parameter.tensor, &grad, (scale, lr_factor), &mut norms)?;
-            }
-            let asked = norms.asked.sqrt();
-            Ok(UpdateReport {
-                grad_norm,
-                update_norm: asked,
-                update_kept: if norms.asked > 0.0 { norms.kept / norms.asked } else { 1.0 },
-                fraction_changed: norms.changed / norms.elements.max(1.0),
-            })
-        })
-    }
-
-    fn update(
-        &mut self,
-        index: usize,
-        weight: &Tensor,
-        grad: &Tensor,
-        (scale, lr_factor): (f64, f64),
-        norms: &mut Norms,
-    ) -> Result<()> {
-        let mut config = self.config;
-        config.lr *= lr_factor;
-        if config.decay_matrices_only && weight.dim() < 2 {
-            config.weight_decay = 0.0;
-        }
+        let grad_norm = global_norm(crew, parameters, grads)?;
+        let scale = match self.config.max_grad_norm {
+            // torch.nn.utils.clip_grad_norm_'s formula.
+            Some(limit) => (limit / (grad_norm + 1e-6)).min(1.0),
+            None => 1.0,
+        };
+        self.steps += 1;
         let steps = self.steps;
-        let Some(state) = &self.state[index] else { return Ok(()) };
-        let flat = |t: &Tensor| t.f_detach()?.f_view([-1]);
-        let (weight, grad) = (flat(weight)?, grad.f_reshape([-1])?);
-        let first = state.first.as_ref().map(flat).transpose()?;
-        let second = flat(&state.second)?;
-        let remainder = state.remainder.as_ref().map(flat).transpose()?;
-        let total = weight.size1()?;
-        let size = chunk_elements(weight.device());
-        for start in (0..total).step_by(size as usize) {
-            let part = |t: &Tensor| t.f_narrow(0, start, size.min(total - start));
-            let mut weight = part(&weight)?;
-            let before = copy(&weight)?;
-            let mut grad = part(&grad)?;
-            if scale != 1.0 {
-                grad = grad.f_mul_scalar(scale)?;
+        let mut chunks = Vec::new();
+        for (index, (parameter, state)) in parameters.iter().zip(&self.state).enumerate() {
+            let Some(state) = state else { continue };
+            let mut config = self.config;
+            config.lr *= lr_factor;
+            if config.decay_matrices_only && parameter.tensor.dim() < 2 {
+                config.weight_decay = 0.0;
             }
-            let exact = match &remainder {
-                Some(remainder) => join(&weight, &part(remainder)?)?,
-                None => copy(&weight)?,
-            };
-            let first = first.as_ref().map(part).transpose()?;
-            let updated = rule(&config, steps, &exact, &grad, first, part(&second)?)?;
-            match &remainder {
-                Some(remainder) => {
-                    let (high, low) = split(&updated.weight)?;
-                    weight.f_copy_(&high)?;
-                    part(remainder)?.f_copy_(&low)?;
-                }
-                None => weight.f_copy_(&updated.weight)?,
-            }
-            norms.add(&updated.asked, &weight, &before)?;
+            let grad = grads.take(index);
+            chunks.extend(Chunk::all(config, &parameter.tensor, grad, state)?);
         }
-        Ok(())
+        let mut norms = Norms::default();
+        for of_chunk in crew.map(chunks, |chunk| chunk.update(steps, scale))? {
+            norms += of_chunk;
+        }
+        let asked = norms.asked.sqrt();
+        Ok(UpdateReport {
+            grad_norm,
+            update_norm: asked,
+            update_kept: if norms.asked > 0.0 { norms.kept / norms.asked } else { 1.0 },
+            fraction_changed: norms.changed / norms.elements.max(1.0),
+        })
     }
 
     /// The weight as it is to be saved at full precision.
@@ -236,6 +196,68 @@ impl Optimizer {
     }
 }
 
+/// A part of a parameter with all that belongs to it, flat.
+struct Chunk {
+    config: OptimizerConfig,
+    weight: Tensor,
+    /// `None` is zero.
+    grad: Option<Tensor>,
+    first: Option<Tensor>,
+    second: Tensor,
+    remainder: Option<Tensor>,
+}
+
+impl Chunk {
+    /// All chunks of a parameter.
+    fn all(
+        config: OptimizerConfig,
+        weight: &Tensor,
+        grad: Option<Tensor>,
+        state: &ParameterState,
+    ) -> Result<Vec<Self>> {
+        let grad = grad.map(|grad| grad.f_contiguous()).transpose()?;
+        let (total, size) = (weight.numel() as i64, chunk_elements(weight.device()));
+        let starts = (0..total).step_by(size as usize);
+        starts
+            .map(|start| {
+                let part =
+                    |t: &Tensor| t.f_detach()?.f_view([-1])?.f_narrow(0, start, size.min(total - start));
+                Ok(Self {
+                    config,
+                    weight: part(weight)?,
+                    grad: grad.as_ref().map(part).transpose()?,
+                    first: state.first.as_ref().map(part).transpose()?,
+                    second: part(&state.second)?,
+                    remainder: state.remainder.as_ref().map(part).transpose()?,
+                })
+            })
+            .collect()
+    }
+
+    fn update(mut self, steps: i64, scale: f64) -> Result<Norms> {
+        let before = copy(&self.weight)?;
+        let grad = match self.grad {
+            Some(grad) if scale != 1.0 => grad.f_mul_scalar(scale)?,
+            Some(grad) => grad,
+            None => self.second.f_zeros_like()?,
+        };
+        let exact = match &self.remainder {
+            Some(remainder) => join(&self.weight, remainder)?,
+            None => copy(&self.weight)?,
+        };
+        let updated = rule(&self.config, steps, &exact, &grad, self.first, self.second)?;
+        match &mut self.remainder {
+            Some(remainder) => {
+                let (high, low) = split(&updated.weight)?;
+                self.weight.f_copy_(&high)?;
+                remainder.f_copy_(&low)?;
+            }
+            None => self.weight.f_copy_(&updated.weight)?,
+        }
+        Norms::of(&updated.asked, &self.weight, &before)
+    }
+}
+
 struct Updated {
     weight: Tensor,
     /// What the rule asked to add to the weight.
@@ -279,29 +301,42 @@ fn rule(
 }
 
 impl Norms {
-    fn add(&mut self, asked: &Tensor, after: &Tensor, before: &Tensor) -> Result<()> {
+    fn of(asked: &Tensor, after: &Tensor, before: &Tensor) -> Result<Self> {
         let asked = asked.f_to_kind(Kind::Float)?;
         let moved = after.f_to_kind(Kind::Float)?.f_sub(&before.f_to_kind(Kind::Float)?)?;
-        self.asked += asked.f_dot(&asked)?.f_double_value(&[])?;
-        self.kept += asked.f_dot(&moved)?.f_double_value(&[])?;
-        self.changed += moved.f_count_nonzero(0)?.f_double_value(&[])?;
-        self.elements += after.numel() as f64;
-        Ok(())
+        Ok(Self {
+            asked: asked.f_dot(&asked)?.f_double_value(&[])?,
+            kept: asked.f_dot(&moved)?.f_double_value(&[])?,
+            changed: moved.f_count_nonzero(0)?.f_double_value(&[])?,
+            elements: after.numel() as f64,
+        })
+    }
+}
+
+impl std::ops::AddAssign for Norms {
+    fn add_assign(&mut self, other: Self) {
+        self.asked += other.asked;
+        self.kept += other.kept;
+        self.changed += other.changed;
+        self.elements += other.elements;
     }
 }
 
 /// Global L2 norm; names the parameter whose gradient is not finite.
-fn global_norm(parameters: &[Parameter], grads: &Gradients) -> Result<f64> {
-    let mut sum = 0.0;
-    for (index, parameter) in parameters.iter().enumerate() {
-        let Some(grad) = grads.get(index) else { continue };
+fn global_norm(crew: &Crew, parameters: &[Parameter], grads: &Gradients) -> Result<f64> {
+    let found: Vec<_> = parameters
+        .iter()
+        .enumerate()
+        .filter_map(|(index, parameter)| Some((parameter.name.as_str(), grads.get(index)?.shallow_clone())))
+        .collect();
+    let squares = crew.map(found, |(name, grad)| {
         let norm = grad.f_to_kind(Kind::Float)?.f_norm()?.f_double_value(&[])?;
         if !norm.is_finite() {
-            return Err(Error::NonFinite { what: format!("the gradient of {}", parameter.name) });
+            return Err(Error::NonFinite { what: format!("the gradient of {name}") });
         }
-        sum += norm * norm;
-    }
-    Ok(sum.sqrt())
+        Ok(norm * norm)
+    })?;
+    Ok(squares.iter().sum::<f64>().sqrt())
 }
 
 /// A tensor of its own with the same numbers.
@@ -321,13 +356,17 @@ mod tests {
         StateReader::open(&path).unwrap()
     }
 
+    fn crew() -> Crew {
+        Crew::new(tch::Device::Cpu).unwrap()
+    }
+
     fn largest(x: &Tensor) -> f64 {
         x.f_abs().unwrap().f_max().unwrap().f_double_value(&[]).unwrap()
     }
 
     #[test]
     fn identical_gradients_give_torchs_weights_and_state() {
-        let reader = fixture();
+        let (reader, crew) = (fixture(), crew());
         let names = ["matrix", "vector", "cube"];
         let cases = [
             ("adamw", OptimizerConfig::new(OptimizerKind::AdamW, 1e-3)),
@@ -348,10 +387,11 @@ mod tests {
                 Optimizer::new(config, Precision::Exact, &parameters, vec![None, None, None]).unwrap();
             for step in 1..=5 {
                 let mut grads = Gradients::new(names.len(), Kind::Float);
-                for (index, name) in names.iter().enumerate() {
-                    grads.add(index, &reader.tensor(&format!("grad.{step}.{name}")).unwrap()).unwrap();
-                }
-                optimizer.step(&parameters, &mut grads, 1.0).unwrap();
+                let found = names.iter().enumerate();
+                let found = found
+                    .map(|(index, name)| (index, reader.tensor(&format!("grad.{step}.{name}")).unwrap()));
+                grads.add_all(&crew, vec![found.collect()]).unwrap();
+                optimizer.step(&crew, &parameters, &mut grads, 1.0).unwrap();
                 for parameter in &parameters {
                     let expected = reader.tensor(&format!("{case}.f32.{step}.{}", parameter.name)).unwrap();
                     let apart = largest(&(&parameter.tensor - &expected)) / largest(&expected);
@@ -373,8 +413,8 @@ mod tests {
             for _ in 0..12 {
                 let kind = if precision == Precision::Exact { Kind::Float } else { Kind::BFloat16 };
                 let mut grads = Gradients::new(1, kind);
-                grads.add(0, &Tensor::from_slice(&[1.0f32; 1000])).unwrap();
-                kept += optimizer.step(&parameters, &mut grads, 1.0).unwrap().update_kept;
+                grads.add_all(&crew(), vec![vec![(0, Tensor::from_slice(&[1.0f32; 1000]))]]).unwrap();
+                kept += optimizer.step(&crew(), &parameters, &mut grads, 1.0).unwrap().update_kept;
             }
             let exact = match optimizer.exact(0, &parameters[0].tensor) {
                 Stored::Split { weight, remainder } => join(&weight, &remainder).unwrap(),
@@ -407,8 +447,9 @@ mod tests {
             let mut optimizer =
                 Optimizer::new(config, Precision::Exact, &parameters, vec![None, None]).unwrap();
             let mut grads = Gradients::new(2, Kind::Float);
-            grads.add(0, &Tensor::from_slice(&[0f32, 1.0, 2.0, -3.0]).view([2, 2])).unwrap();
-            optimizer.step(&parameters, &mut grads, factor).unwrap();
+            let grad = Tensor::from_slice(&[0f32, 1.0, 2.0, -3.0]).view([2, 2]);
+            grads.add_all(&crew(), vec![vec![(0, grad)]]).unwrap();
+            optimizer.step(&crew(), &parameters, &mut grads, factor).unwrap();
             parameters.map(|p| Vec::<f32>::try_from(p.tensor.view([-1])).unwrap())
         };
         let config = OptimizerConfig { weight_decay: 0.5, ..OptimizerConfig::new(OptimizerKind::AdamW, 0.2) };

@@ -1,6 +1,7 @@
 //! The LibTorch policy: samples, scores and trains one checkpoint.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sami_policy::{
     ChatMessage, ChatRequest, ChatSampler, ContrastPolicy, ContrastSet, GradientOf, PolicyProvider, Sample,
@@ -8,21 +9,23 @@ use sami_policy::{
 };
 use tch::{Kind, Tensor, no_grad};
 
-use crate::backward::Gradients;
 use crate::chat::{ChatError, ChatTemplate};
 use crate::checkpoint::{
     CheckpointReader, CheckpointWriter, StateReader, Stored, fill_directory, save_tensors,
 };
 use crate::config::ModelConfig;
-use crate::contrast::{Plan, TokenisedSet, contrast_step, score};
+use crate::contrast::{TokenisedSet, contrast_step, score};
+use crate::crew::Crew;
 use crate::device::to_tch;
 use crate::error::{Error, Result};
 use crate::generate::{Prompt, generate};
+use crate::gradients::Gradients;
 use crate::language::{LmExample, LmLoss, language_model};
 use crate::lora::{AdapterFiles, LoraConfig, adapter_names};
 use crate::model::{DropoutSeed, Kinds, Model};
 use crate::optimizer::{Optimizer, split};
 use crate::options::{Dtype, EngineOptions, Precision};
+use crate::pass::Plan;
 use crate::plan::{Budgets, MemoryPlan, Work, free_memory, plan_memory};
 use crate::tokenizer::Tokenizer;
 
@@ -34,6 +37,7 @@ pub struct TorchPolicy {
     base: PathBuf,
     lora: Option<LoraConfig>,
     model: Model,
+    crew: Arc<Crew>,
     /// The frozen model that the KL is measured against.
     reference: Option<Model>,
     tokenizer: Tokenizer,
@@ -103,6 +107,7 @@ impl TorchPolicy {
             writer: CheckpointWriter::new(dir, reader.layout()),
             base: dir.to_owned(),
             lora: None,
+            crew: Arc::new(Crew::new(device)?),
             model,
             reference: None,
             tokenizer,
@@ -258,24 +263,25 @@ impl TorchPolicy {
     /// Adds the gradient of the mean −log π over all counted tokens of these texts (nats per token) to what has been accumulated since
     /// the last update: pretraining and fine-tuning on plain text. [`TrainablePolicy::optimizer_step`] follows.
     pub fn lm_step(&mut self, examples: &[LmExample]) -> Result<LmLoss> {
-        language_model(&self.model, self.plan(Work::Train), examples, Some(&mut self.gradients))
+        let crew = Arc::clone(&self.crew);
+        language_model(&self.model, self.plan(&crew, Work::Train), examples, Some(&mut self.gradients))
     }
 
     /// The loss of [`TorchPolicy::lm_step`] without a gradient.
     pub fn lm_loss(&self, examples: &[LmExample]) -> Result<LmLoss> {
-        language_model(&self.model, self.plan(Work::Score), examples, None)
+        language_model(&self.model, self.plan(&self.crew, Work::Score), examples, None)
     }
 
     fn generate(&self, prompts: Vec<Prompt>, params: &SamplingParams) -> Result<Vec<Sample>> {
-        let (slots, token_budget) = (self.options.generation_batch, self.budgets.of(Work::Sample));
-        generate(&self.model, &self.tokenizer, slots, token_budget, prompts, params)
+        let limits = (self.options.generation_batch, self.budgets.of(Work::Sample));
+        generate(&self.model, &self.crew, &self.tokenizer, limits, prompts, params)
     }
 
-    fn plan(&self, work: Work) -> Plan {
+    fn plan<'a>(&self, crew: &'a Crew, work: Work) -> Plan<'a> {
         let lora = self.lora.as_ref().filter(|lora| work == Work::Train && lora.dropout > 0.0);
         let update = self.optimizer.as_ref().map_or(0, Optimizer::steps);
         let dropout = lora.map(|lora| DropoutSeed { rate: lora.dropout, seed: lora.seed, update });
-        Plan { token_budget: self.budgets.of(work), recompute: self.options.recompute, dropout }
+        Plan { crew, token_budget: self.budgets.of(work), recompute: self.options.recompute, dropout }
     }
 
     fn tokenise(&mut self, sets: &[ContrastSet]) -> Result<Vec<TokenisedSet>> {
@@ -377,7 +383,7 @@ impl ContrastPolicy for TorchPolicy {
 
     fn score(&mut self, sets: &[ContrastSet]) -> Result<Vec<SetLogps>> {
         let sets = self.tokenise(sets)?;
-        score(&self.model, self.plan(Work::Score), &sets)
+        score(&self.model, self.plan(&self.crew, Work::Score), &sets)
     }
 
     fn contrast_step(
@@ -386,10 +392,11 @@ impl ContrastPolicy for TorchPolicy {
         gradient: &mut GradientOf<'_>,
     ) -> Result<Vec<SetLogps>> {
         let sets = self.tokenise(sets)?;
+        let crew = Arc::clone(&self.crew);
         contrast_step(
             &self.model,
             self.reference.as_ref(),
-            self.plan(Work::Train),
+            self.plan(&crew, Work::Train),
             &sets,
             gradient,
             &mut self.gradients,
@@ -405,7 +412,7 @@ impl TrainablePolicy for TorchPolicy {
         }
         self.optimizer()?;
         let Some(optimizer) = self.optimizer.as_mut() else { return Ok(UpdateReport::default()) };
-        let report = optimizer.step(&self.model.parameters, &mut self.gradients, lr_factor)?;
+        let report = optimizer.step(&self.crew, &self.model.parameters, &mut self.gradients, lr_factor)?;
         self.gradients.clear();
         Ok(report)
     }

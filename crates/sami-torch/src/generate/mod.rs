@@ -12,6 +12,7 @@ use sami_policy::{Sample, SamplingParams, StreamKey};
 use tch::{Kind, Tensor, no_grad};
 
 use crate::contrast::check_sequence;
+use crate::crew::Crew;
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::head;
@@ -28,52 +29,79 @@ pub(crate) struct Prompt {
     pub(crate) stream: StreamKey,
 }
 
-/// Samples one response per prompt.
+/// Weights of at most so many bytes are read from each core's own cache: threads then generate side by side, each for its share of
+/// the prompts. Larger ones are read once for all of them.
+const CACHED_WEIGHTS: usize = 1 << 24;
+
+/// Samples one response per prompt, with `slots` sequences at once.
 pub(crate) fn generate(
     model: &Model,
+    crew: &Crew,
     tokenizer: &Tokenizer,
-    slots: usize,
-    token_budget: usize,
+    (slots, token_budget): (usize, usize),
     prompts: Vec<Prompt>,
     params: &SamplingParams,
 ) -> Result<Vec<Sample>> {
-    no_grad(|| {
-        let number = prompts.len();
-        let mut waiting = prompts
-            .into_iter()
-            .enumerate()
-            .map(|(index, prompt)| Sequence::new(index, prompt, model, params))
-            .collect::<Result<Vec<_>>>()?;
-        waiting.sort_by(|a, b| a.prompt.cmp(&b.prompt).then(a.request.cmp(&b.request)));
-        let shared = shared_lengths(&waiting.iter().map(|sequence| &sequence.prompt[..]).collect::<Vec<_>>());
-        for (sequence, shared) in waiting.iter_mut().zip(shared) {
-            sequence.shared = shared;
-        }
-        let mut waiting = VecDeque::from(waiting);
-        let mut prefixes = Prefixes::default();
-        let longest = waiting.iter().map(Sequence::longest).max().unwrap_or(0);
-        let slots = slots.clamp(1, number.max(1));
-        let mut samples: Vec<Option<Sample>> = (0..number).map(|_| None).collect();
-        let mut cache = new_cache(model, slots, longest)?;
-        let mut active: Vec<Sequence> = Vec::with_capacity(slots);
-        while !(active.is_empty() && waiting.is_empty()) {
-            let entering = admit(&mut waiting, slots - active.len(), token_budget);
-            let logits = if entering.is_empty() {
-                decode(model, &active, &mut cache)?
-            } else {
-                let first_slot = active.len();
-                let logits = prefill(model, &mut prefixes, &entering, first_slot, &cache)?;
-                active.extend(entering);
-                // Only the sequences that just came in have new logits.
-                advance(&logits, &mut active[first_slot..], tokenizer, params)?;
-                retire(&mut active, &mut cache, &mut samples)?;
-                continue;
-            };
-            advance(&logits, &mut active, tokenizer, params)?;
+    let number = prompts.len();
+    let mut prompts: Vec<(usize, Prompt)> = prompts.into_iter().enumerate().collect();
+    let lots = if model.bytes() <= CACHED_WEIGHTS { crew.threads() } else { 1 };
+    // In the order of their tokens, so that those that begin alike stay together.
+    prompts.sort_by(|(a, one), (b, other)| one.ids.cmp(&other.ids).then(a.cmp(b)));
+    let size = number.div_ceil(lots).max(1);
+    let mut work = Vec::with_capacity(lots);
+    while !prompts.is_empty() {
+        let rest = prompts.split_off(size.min(prompts.len()));
+        work.push((model.share()?, std::mem::replace(&mut prompts, rest)));
+    }
+    let slots = slots.div_ceil(work.len().max(1));
+    let found = crew
+        .map(work, |(model, prompts)| one_lot(&model, tokenizer, (slots, token_budget), prompts, params))?;
+    let mut samples: Vec<_> = found.into_iter().flatten().collect();
+    samples.sort_by_key(|(index, _)| *index);
+    Ok(samples.into_iter().map(|(_, sample)| sample).collect())
+}
+
+/// One response per prompt, with the prompt's number. Prompts come in the order of their tokens.
+fn one_lot(
+    model: &Model,
+    tokenizer: &Tokenizer,
+    (slots, token_budget): (usize, usize),
+    prompts: Vec<(usize, Prompt)>,
+    params: &SamplingParams,
+) -> Result<Vec<(usize, Sample)>> {
+    let number = prompts.len();
+    let mut waiting = prompts
+        .into_iter()
+        .map(|(index, prompt)| Sequence::new(index, prompt, model, params))
+        .collect::<Result<Vec<_>>>()?;
+    let shared = shared_lengths(&waiting.iter().map(|sequence| &sequence.prompt[..]).collect::<Vec<_>>());
+    for (sequence, shared) in waiting.iter_mut().zip(shared) {
+        sequence.shared = shared;
+    }
+    let mut waiting = VecDeque::from(waiting);
+    let mut prefixes = Prefixes::default();
+    let longest = waiting.iter().map(Sequence::longest).max().unwrap_or(0);
+    let slots = slots.clamp(1, number.max(1));
+    let mut samples = Vec::with_capacity(number);
+    let mut cache = new_cache(model, slots, longest)?;
+    let mut active: Vec<Sequence> = Vec::with_capacity(slots);
+    while !(active.is_empty() && waiting.is_empty()) {
+        let entering = admit(&mut waiting, slots - active.len(), token_budget);
+        let logits = if entering.is_empty() {
+            decode(model, &active, &mut cache)?
+        } else {
+            let first_slot = active.len();
+            let logits = prefill(model, &mut prefixes, &entering, first_slot, &cache)?;
+            active.extend(entering);
+            // Only the sequences that just came in have new logits.
+            advance(&logits, &mut active[first_slot..], tokenizer, params)?;
             retire(&mut active, &mut cache, &mut samples)?;
-        }
-        Ok(samples.into_iter().flatten().collect())
-    })
+            continue;
+        };
+        advance(&logits, &mut active, tokenizer, params)?;
+        retire(&mut active, &mut cache, &mut samples)?;
+    }
+    Ok(samples)
 }
 
 /// One request on its way.
@@ -230,7 +258,7 @@ fn advance(
 fn retire(
     active: &mut Vec<Sequence>,
     cache: &mut [LayerCache],
-    samples: &mut [Option<Sample>],
+    samples: &mut Vec<(usize, Sample)>,
 ) -> Result<()> {
     let mut slot = 0;
     while slot < active.len() {
@@ -238,7 +266,7 @@ fn retire(
             slot += 1;
             continue;
         };
-        samples[active[slot].request] = Some(sample);
+        samples.push((active[slot].request, sample));
         let last = active.len() - 1;
         if slot != last {
             let used = active[last].position() as i64;

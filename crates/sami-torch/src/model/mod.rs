@@ -34,6 +34,12 @@ pub(crate) struct Parameter {
     pub(crate) trainable: bool,
 }
 
+impl Parameter {
+    fn share(&self) -> Self {
+        Self { name: self.name.clone(), tensor: self.tensor.shallow_clone(), trainable: self.trainable }
+    }
+}
+
 /// Numbers of weights, and of activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kinds {
@@ -47,6 +53,7 @@ pub(crate) struct Model {
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) layers: Vec<Layer>,
     pub(crate) rope: Rope,
+    lora: Option<LoraConfig>,
     kinds: Kinds,
     embed: usize,
     norm: usize,
@@ -100,7 +107,13 @@ impl Model {
         let layers =
             (0..config.num_hidden_layers).map(|layer| Layer::new(&config, layer, &mut parts)).collect();
         let rope = Rope::new(&config, device, kinds.arithmetic)?;
-        Ok(Self { config, parameters, layers, rope, kinds, embed, norm, head })
+        Ok(Self { config, parameters, layers, rope, lora: lora.cloned(), kinds, embed, norm, head })
+    }
+
+    /// The same model for another thread: other handles on the same tensors.
+    pub(crate) fn share(&self) -> Result<Self> {
+        let parameters = self.parameters.iter().map(Parameter::share).collect();
+        Self::assemble(self.config.clone(), parameters, self.lora.as_ref(), self.device(), self.kinds)
     }
 
     /// The same weights with adapters, which alone are trained.
@@ -121,11 +134,7 @@ impl Model {
             .parameters
             .iter()
             .filter(|parameter| names.contains(&parameter.name))
-            .map(|parameter| Parameter {
-                name: parameter.name.clone(),
-                tensor: parameter.tensor.shallow_clone(),
-                trainable: false,
-            })
+            .map(|parameter| Parameter { trainable: false, ..parameter.share() })
             .collect();
         Self::assemble(self.config.clone(), parameters, None, self.device(), self.kinds)
     }
@@ -134,6 +143,12 @@ impl Model {
     pub(crate) fn reassembled(self) -> Result<Self> {
         let (device, kinds) = (self.device(), self.kinds);
         Self::assemble(self.config, self.parameters, None, device, kinds)
+    }
+
+    /// Bytes of all weights.
+    pub(crate) fn bytes(&self) -> usize {
+        let tensors = self.parameters.iter().map(|parameter| &parameter.tensor);
+        tensors.map(|tensor| tensor.numel() * tensor.kind().elt_size_in_bytes()).sum()
     }
 
     /// Index of a parameter by its name.

@@ -9,6 +9,7 @@ use super::Work;
 use crate::config::ModelConfig;
 use crate::head::CHUNK_ELEMENTS;
 use crate::options::{Dtype, EngineOptions, OptimizerKind, Precision};
+use crate::pass::shares;
 
 /// LibTorch's code and thread pools, the program, tokenizer and texts.
 const RUNTIME_CPU: f64 = 210e6;
@@ -59,9 +60,18 @@ impl Estimate {
         let shape = Shape::new(config, arithmetic);
         // Weights that are widened while they are used, all layers' where their graphs are kept.
         let widened = if arithmetic == options.dtype { 0.0 } else { bytes(arithmetic) };
-        let layers_widened = if work == Work::Train && !options.recompute { 1.0 } else { 1.0 / layers };
+        let shares = match options.device {
+            crate::options::Device::Cpu => {
+                shares(config, usize::try_from(tch::get_num_threads()).unwrap_or(1))
+            }
+            crate::options::Device::Cuda(_) => 1,
+        } as f64;
+        let layers_widened = if train && !options.recompute { layers } else { 1.0 };
         let head_parameters = config.vocab_size as f64 * shape.hidden;
-        let widened_layers = widened * layers_widened * (parameters - head_parameters).max(0.0);
+        let layer_parameters = config.layer_parameters() as f64;
+        // Each share has its own, until they are added up.
+        let layer_gradients = only(train && adapters.is_none(), 4.0);
+        let beside = shares * layer_parameters * (widened * layers_widened + layer_gradients);
         let (tokens, length) = (tokens as f64, length as f64);
         let graph = tokens * (shape.saved_per_token() + shape.attention_per_token(length));
         let (kept, layer) = match work {
@@ -76,10 +86,12 @@ impl Estimate {
         let rows = (CHUNK_ELEMENTS as f64 / vocab).max(1.0).min(tokens);
         let slots = options.generation_batch as f64;
         let head = match work {
-            // Logits (kept), their gradient, its rounded copy; the head's gradient before it is added to the sum.
+            // Logits, which become their gradient, and its rounded copy; a KL term has the reference's beside them. The head's own
+            // gradient is added in place, where it has the numbers of the sum.
             Work::Train => {
-                rows * vocab * (4.0 + 4.0 + only(shape.element < 4.0, shape.element))
-                    + vocab * shape.hidden * (4.0 + shape.element)
+                rows * vocab
+                    * (4.0 + only(options.keep_reference, 8.0) + only(shape.element < 4.0, shape.element))
+                    + only(shape.element < wide, vocab * shape.hidden * shape.element)
             }
             Work::Score => rows * vocab * (4.0 + 4.0 + only(shape.element < 4.0, shape.element)),
             // Logits, their probabilities, and the order of a nucleus.
@@ -96,7 +108,7 @@ impl Estimate {
             gradients: only(train, trained * wide),
             optimizer: only(train, trained * wide * states),
             kept,
-            layer: layer + widened_layers,
+            layer: layer + beside,
             head: head + widened * head_parameters,
             cache,
             runtime: match options.device {
