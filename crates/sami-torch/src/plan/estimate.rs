@@ -86,8 +86,8 @@ impl Estimate {
         let rows = (CHUNK_ELEMENTS as f64 / vocab).max(1.0).min(tokens);
         let slots = options.generation_batch as f64;
         let head = match work {
-            // Logits, which become their gradient, and its rounded copy; a KL term has the reference's beside them. The head's own
-            // gradient is added in place, where it has the numbers of the sum.
+            // Logits, what their sum of exponentials is made of (or, in place, their gradient), and its rounded copy; a KL term has the
+            // reference's beside them. The head's own gradient is added in place, where it has the numbers of the sum.
             Work::Train => {
                 rows * vocab
                     * (4.0 + only(options.keep_reference, 8.0) + only(shape.element < 4.0, shape.element))
