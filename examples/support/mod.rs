@@ -219,6 +219,7 @@ impl Observer for Display {
                  accuracy {accuracy_row:.2} over responses, {accuracy_col:.2} over constitutions",
                 mi.constitutions, mi.responses, mi.two_sided
             )),
+            Event::Collapsed(report) => self.line(&format!("  warning: {report}")),
             Event::Evaluated { summary, .. } => self.line(&format!(
                 "  held-out queries: MI over constitutions {:.4} nats (at most {:.4}), loss {:.4}",
                 summary.mi.constitutions.mean, summary.mi.cap, summary.loss.mean

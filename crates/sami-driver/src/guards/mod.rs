@@ -163,6 +163,14 @@ mod tests {
     }
 
     #[test]
+    fn the_default_lets_the_embedded_worlds_models_pass() {
+        // The most that sound models' training responses came to, greedy ones of `dialogue.toml` among them, and a fallen one's.
+        let of = |kl| GuardReport::new(&GuardSection::default(), figures(), GuardFigures { kl, ..figures() });
+        assert_eq!(of(0.101).findings, []);
+        assert_eq!(of(0.281).findings.len(), 1);
+    }
+
+    #[test]
     fn a_limit_of_zero_is_none() {
         let limits = GuardSection { kl: 0.0, length: 0.0, ..GuardSection::default() };
         let mut changed = figures();

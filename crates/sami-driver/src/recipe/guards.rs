@@ -11,8 +11,9 @@ pub struct GuardSection {
     pub action: GuardAction,
     /// At most so many contrast sets are looked at each time. Default 64.
     pub queries: usize,
-    /// Largest KL to the base on the model's own responses, in nats per token. Default 0.08: on the embedded
-    /// world sound models stay below 0.06, and those with a fifth of gibberish begin at 0.09 (docs/sandbox.md).
+    /// Largest mean of (ln π − ln π_base) / tokens over the model's own responses, in nats per token: the KL to the base where they are
+    /// drawn at temperature 1, and more where they are greedy. Default 0.12: on the embedded world sound models come to 0.10 at
+    /// most, drawn or greedy, and fallen ones to 0.09 and 0.28 (docs/sandbox.md).
     pub kl: f64,
     /// By how much the base may find responses less likely than its own, in nats per token. Default 1.0.
     pub surprise: f64,
@@ -35,7 +36,7 @@ impl Default for GuardSection {
         Self {
             action: GuardAction::Stop,
             queries: 64,
-            kl: 0.08,
+            kl: 0.12,
             surprise: 1.0,
             repetition: 0.2,
             entropy: 1.5,
