@@ -1,0 +1,226 @@
+//! `config.json` of a Hugging Face checkpoint, in both dialects: transformers 4 (`rope_theta`, `rope_scaling`,
+//! `torch_dtype`) and transformers 5 (`rope_parameters`, `dtype`).
+//!
+//! Fields that change the maths are either computed or refused by name; a field that is not known to matter is ignored.
+
+mod error;
+mod family;
+mod fields;
+mod rope;
+mod tensors;
+mod windows;
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::options::Dtype;
+
+pub use error::ConfigError;
+pub use family::{Family, MixtureConfig};
+pub use rope::RopeScaling;
+
+use family::mixture;
+use fields::Fields;
+use rope::rope;
+use windows::windows;
+
+/// The architecture of a decoder, checked: every number is positive and they fit each other.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelConfig {
+    /// `architectures[0]`, such as `MistralForCausalLM`.
+    pub architecture: String,
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width inside the MLP.
+    pub intermediate_size: usize,
+    /// Number of decoder layers.
+    pub num_hidden_layers: usize,
+    /// Query heads.
+    pub num_attention_heads: usize,
+    /// Key/value heads; divides the query heads.
+    pub num_key_value_heads: usize,
+    /// Width of one head; even.
+    pub head_dim: usize,
+    /// ε of RMSNorm.
+    pub rms_norm_eps: f64,
+    /// θ of the rotary embedding.
+    pub rope_theta: f64,
+    /// Its scaling.
+    pub rope_scaling: RopeScaling,
+    /// Longest sequence that the model was made for.
+    pub max_position_embeddings: usize,
+    /// Per layer: how many tokens back a position sees (itself included), or all.
+    pub windows: Vec<Option<usize>>,
+    /// The head is the embedding.
+    pub tie_word_embeddings: bool,
+    /// What differs between families.
+    pub family: Family,
+    /// Experts instead of one MLP.
+    pub mixture: Option<MixtureConfig>,
+    /// The dtype that the weights were saved in, as far as the file says.
+    pub dtype: Option<Dtype>,
+}
+
+impl ModelConfig {
+    /// Reads and checks `dir/config.json`.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let value: Value =
+            serde_json::from_str(&text).map_err(|source| Error::Json { path: path.clone(), source })?;
+        Self::parse(&value).map_err(|source| Error::Config { path, source })
+    }
+
+    /// Checks the content of a `config.json`.
+    pub fn parse(value: &Value) -> Result<Self, ConfigError> {
+        let fields = Fields(value.as_object().ok_or_else(|| ConfigError::Invalid {
+            field: "(whole file)".into(),
+            value: value.to_string(),
+            expected: "a JSON object",
+        })?);
+        let architecture = fields
+            .0
+            .get("architectures")
+            .and_then(|list| list.get(0))
+            .and_then(Value::as_str)
+            .ok_or(ConfigError::Missing { field: "architectures" })?
+            .to_owned();
+        let family = Family::of(&architecture, &fields)?;
+        fields.refuse_unsupported()?;
+
+        let hidden_size = fields.count("hidden_size")?;
+        let num_hidden_layers = fields.count("num_hidden_layers")?;
+        let num_attention_heads = fields.count("num_attention_heads")?;
+        let num_key_value_heads =
+            fields.optional_count("num_key_value_heads")?.unwrap_or(num_attention_heads);
+        if num_attention_heads % num_key_value_heads != 0 {
+            return Err(fields.invalid("num_key_value_heads", "a divisor of num_attention_heads"));
+        }
+        let head_dim = match fields.optional_count("head_dim")? {
+            Some(head_dim) => head_dim,
+            None if hidden_size % num_attention_heads == 0 => hidden_size / num_attention_heads,
+            None => {
+                return Err(fields.invalid("hidden_size", "a multiple of num_attention_heads, or a head_dim"));
+            }
+        };
+        if head_dim % 2 != 0 {
+            return Err(ConfigError::Invalid {
+                field: "head_dim".into(),
+                value: head_dim.to_string(),
+                expected: "an even number (rotary embedding pairs its halves)",
+            });
+        }
+        let (rope_theta, rope_scaling) = rope(&fields)?;
+        Ok(Self {
+            vocab_size: fields.count("vocab_size")?,
+            hidden_size,
+            intermediate_size: fields.count("intermediate_size")?,
+            num_hidden_layers,
+            num_attention_heads,
+            num_key_value_heads,
+            head_dim,
+            rms_norm_eps: fields.positive("rms_norm_eps")?,
+            rope_theta,
+            rope_scaling,
+            max_position_embeddings: fields.count("max_position_embeddings")?,
+            windows: windows(&architecture, &fields, num_hidden_layers)?,
+            tie_word_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(false),
+            family,
+            mixture: mixture(&architecture, &fields)?,
+            dtype: fields.dtype()?,
+            architecture,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn mistral() -> Value {
+        json!({
+            "architectures": ["MistralForCausalLM"], "vocab_size": 100, "hidden_size": 32,
+            "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "rms_norm_eps": 1e-5, "max_position_embeddings": 128,
+            "hidden_act": "silu", "sliding_window": null
+        })
+    }
+
+    fn with(field: &str, value: Value) -> Value {
+        let mut config = mistral();
+        config[field] = value;
+        config
+    }
+
+    #[test]
+    fn both_dialects_say_the_same() {
+        let mut old = with("rope_theta", json!(5e5));
+        old["torch_dtype"] = json!("bfloat16");
+        let mut new = with("rope_parameters", json!({"rope_theta": 5e5, "rope_type": "default"}));
+        new["dtype"] = json!("bfloat16");
+        let (old, new) = (ModelConfig::parse(&old).unwrap(), ModelConfig::parse(&new).unwrap());
+        assert_eq!(old, new);
+        assert_eq!((old.rope_theta, old.head_dim, old.dtype), (5e5, 8, Some(Dtype::Bf16)));
+    }
+
+    #[test]
+    fn parameters_are_counted_once() {
+        let untied = ModelConfig::parse(&mistral()).unwrap();
+        let layer = 2 * 32 + 32 * 32 + 2 * 16 * 32 + 32 * 32 + 3 * 32 * 64;
+        assert_eq!(untied.parameters(), 2 * 100 * 32 + 2 * layer + 32);
+        let tied = ModelConfig::parse(&with("tie_word_embeddings", json!(true))).unwrap();
+        assert_eq!(untied.parameters() - tied.parameters(), 100 * 32);
+    }
+
+    #[test]
+    fn what_is_not_computed_is_refused_by_name() {
+        let cases = [
+            (
+                with("architectures", json!(["GPT2LMHeadModel"])),
+                "field \"architectures\" is \"GPT2LMHeadModel\"",
+            ),
+            (with("hidden_act", json!("gelu")), "field \"hidden_act\" is \"gelu\", which is not supported"),
+            (
+                with("rope_scaling", json!({"type": "dynamic", "factor": 2.0})),
+                "depend on the longest sequence",
+            ),
+            (
+                with("rope_parameters", json!({"rope_type": "yarn"})),
+                "field \"rope_parameters.rope_type\" is \"yarn\"",
+            ),
+            (with("quantization_config", json!({"bits": 4})), "training needs unquantised weights"),
+            (with("hidden_size", json!(-3)), "field \"hidden_size\" is -3; expected a positive whole number"),
+            (
+                with("hidden_size", json!("32")),
+                "field \"hidden_size\" is \"32\"; expected a positive whole number",
+            ),
+            (with("num_key_value_heads", json!(3)), "field \"num_key_value_heads\" is 3; expected a divisor"),
+            (with("rms_norm_eps", json!(0)), "field \"rms_norm_eps\" is 0; expected a positive number"),
+            (with("vocab_size", json!(null)), "field \"vocab_size\" is missing"),
+            (with("torch_dtype", json!("int8")), "field \"torch_dtype\" is \"int8\""),
+            (json!([]), "expected a JSON object"),
+        ];
+        for (config, expected) in cases {
+            let message = ModelConfig::parse(&config).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message:?} should contain {expected:?}");
+        }
+    }
+
+    #[test]
+    fn windows_follow_the_family() {
+        let windows = |config: &Value| ModelConfig::parse(config).unwrap().windows;
+        assert_eq!(windows(&with("sliding_window", json!(16))), [Some(16), Some(16)]);
+        let mut qwen = with("sliding_window", json!(16));
+        qwen["architectures"] = json!(["Qwen2ForCausalLM"]);
+        assert_eq!(windows(&qwen), [None, None]);
+        qwen["use_sliding_window"] = json!(true);
+        qwen["max_window_layers"] = json!(1);
+        assert_eq!(windows(&qwen), [None, Some(16)]);
+    }
+}
