@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::path::PathBuf;
 
+use sami_data::{DataError, NotFinite};
 use thiserror::Error;
 
 use crate::events::Stage;
@@ -72,7 +73,7 @@ pub enum DriverError {
     Recipe(#[from] RecipeError),
     /// The queries, pairs or the run directory cannot be used.
     #[error(transparent)]
-    Data(#[from] sami_data::DataError),
+    Data(#[from] DataError),
     /// The principles or a template cannot be used.
     #[error(transparent)]
     Constitution(#[from] sami_constitution::Error),
@@ -98,6 +99,19 @@ pub enum DriverError {
     /// A pair record that is no contrast set.
     #[error(transparent)]
     ContrastSet(#[from] sami_policy::ContrastSetError),
+    /// A figure of an optimizer step that is not finite. Nothing of the step was written.
+    #[error(
+        "iteration {iteration}, step {step}: {source}; training has diverged, so lower the learning \
+         rate or clip the gradient; the state of the last whole step is kept"
+    )]
+    Diverged {
+        /// η.
+        iteration: usize,
+        /// From 1.
+        step: usize,
+        /// The figure.
+        source: NotFinite,
+    },
     /// A file or directory.
     #[error("{path}: {source}")]
     Io {
@@ -323,6 +337,7 @@ impl DriverError {
     /// Whether the input is to blame.
     pub fn blame(&self) -> Blame {
         match self {
+            Self::Data(DataError::NotFinite { .. }) => Blame::Failure,
             Self::Recipe(_)
             | Self::Data(_)
             | Self::Constitution(_)
@@ -348,6 +363,7 @@ impl DriverError {
             Self::Policy { .. }
             | Self::Objective { .. }
             | Self::WriteRecipe { .. }
+            | Self::Diverged { .. }
             | Self::SampleCount { .. }
             | Self::Io { .. }
             | Self::Collapsed { .. }
