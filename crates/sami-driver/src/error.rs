@@ -196,7 +196,7 @@ pub enum DriverError {
     #[error(
         "the filters rejected all {queries} answers of π_{model} to the held-out queries, so there is nothing to measure; {path} has \
          them with the reasons. Loosen the task's [responses], raise sampling.max_new_tokens or sampling.temperature, lower \
-         training.learning_rate, or do without (evaluation.queries = 0); choose another --out for the changed recipe"
+         training.learning_rate, or do without (evaluation.queries = 0); choose another directory for the changed recipe"
     )]
     AllRejected {
         /// The answers.
@@ -238,7 +238,7 @@ pub enum DriverError {
     },
     /// The run directory belongs to another recipe.
     #[error(
-        "{path} was made by another recipe: {fields} differ; choose another --out, or restore the recipe"
+        "{path} was made by another recipe: {fields} differ; choose another directory, or restore the recipe"
     )]
     OtherRecipe {
         /// The run's copy of its recipe.
@@ -259,7 +259,7 @@ pub enum DriverError {
     },
     /// The run directory was made by another version.
     #[error(
-        "{path} was made by sami {found}, and this is {expected}: the numbers could differ. Go on with that version, or choose another --out"
+        "{path} was made by sami {found}, and this is {expected}: the numbers could differ. Go on with that version, or choose another directory"
     )]
     OtherVersion {
         /// The run's copy of its recipe.
@@ -270,7 +270,9 @@ pub enum DriverError {
         expected: &'static str,
     },
     /// The directory of a training with other settings.
-    #[error("{path} was made with other settings: {fields} differ; choose another --out, or restore them")]
+    #[error(
+        "{path} was made with other settings: {fields} differ; choose another directory, or restore them"
+    )]
     OtherSettings {
         /// What describes that training.
         path: PathBuf,
@@ -302,13 +304,13 @@ pub enum DriverError {
         report: Box<GuardReport>,
     },
     /// A directory that is no run.
-    #[error("{path} holds no run: it has no recipe.toml; give the directory that --out named")]
+    #[error("{path} holds no run: it has no recipe.toml; give the directory of a run")]
     NoRun {
         /// The directory.
         path: PathBuf,
     },
     /// A directory with files in it that no run made.
-    #[error("{path} is not empty and holds no run; choose another --out")]
+    #[error("{path} is not empty and holds no run; choose another directory")]
     Taken {
         /// The directory.
         path: PathBuf,
