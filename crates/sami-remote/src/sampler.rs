@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sami_policy::{ChatRequest, ChatSampler, Sample, SampleRequest, Sampler, SamplingParams};
+use sami_policy::{ChatRequest, ChatSampler, Refusal, Sample, SampleRequest, Sampler, SamplingParams};
 
 use crate::wire::{Body, read};
 use crate::{Endpoint, RemoteError, pool};
@@ -93,13 +93,13 @@ impl Sampler for RemoteSampler {
         &mut self,
         requests: &[SampleRequest],
         params: &SamplingParams,
-    ) -> Result<Vec<Sample>, RemoteError> {
+    ) -> Result<Vec<Result<Sample, Refusal>>, RemoteError> {
         let samples = self.all(requests, params, |request| {
             let body = Body::completion(&self.endpoint, &request.prompt, params, request.stream);
             self.endpoint.ask("completions", &body, params.max_new_tokens, |text| read(text, params))
         })?;
         samples.iter().for_each(|sample| self.count(sample));
-        Ok(samples)
+        Ok(samples.into_iter().map(Ok).collect())
     }
 }
 
@@ -113,10 +113,11 @@ impl ChatSampler for RemoteSampler {
         &mut self,
         requests: &[ChatRequest],
         params: &SamplingParams,
-    ) -> Result<Vec<Sample>, RemoteError> {
-        self.all(requests, params, |request| {
+    ) -> Result<Vec<Result<Sample, Refusal>>, RemoteError> {
+        let samples = self.all(requests, params, |request| {
             let body = Body::chat(&self.endpoint, &request.messages, params, request.stream);
             self.endpoint.ask("chat/completions", &body, params.max_new_tokens, |text| read(text, params))
-        })
+        })?;
+        Ok(samples.into_iter().map(Ok).collect())
     }
 }

@@ -96,7 +96,7 @@ fn answers_without_sense_are_not_kept() {
     let (url, _) = serve(vec![Act::Say(200, "", json!({"choices": []}).to_string()), Act::Echo]);
     let mut job = sampler(&url, &cache);
     assert!(job.sample(&requests(1), &params()).is_err());
-    assert_eq!(job.sample(&requests(1), &params()).unwrap()[0].text, "prompt 0");
+    assert_eq!(job.sample(&requests(1), &params()).unwrap()[0].as_ref().unwrap().text, "prompt 0");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{Act, KEY, Seen, completion, params, request, serve, settings};
 use sami_policy::{
-    ChatMessage, ChatRequest, ChatSampler, FinishReason, Role, Sampler, SamplingParams,
+    ChatMessage, ChatRequest, ChatSampler, FinishReason, Refusal, Role, Sample, Sampler, SamplingParams,
     SamplingParamsBuilder, StreamKey,
 };
 use sami_remote::{
@@ -16,17 +16,17 @@ use sami_remote::{
 use serde_json::json;
 
 /// One request against a server that acts so.
-fn ask(acts: Vec<Act>) -> (Result<sami_policy::Sample, RemoteError>, Seen) {
+fn ask(acts: Vec<Act>) -> (Result<Sample, RemoteError>, Seen) {
     ask_with(acts, |settings| settings)
 }
 
 fn ask_with(
     acts: Vec<Act>,
     change: impl FnOnce(EndpointBuilder) -> EndpointBuilder,
-) -> (Result<sami_policy::Sample, RemoteError>, Seen) {
+) -> (Result<Sample, RemoteError>, Seen) {
     let (url, seen) = serve(acts);
     let mut sampler = RemoteSampler::new(change(settings(url)).check().unwrap());
-    (sampler.sample(&[request("Hello", 0)], &params()).map(|mut samples| samples.remove(0)), seen)
+    (sampler.sample(&[request("Hello", 0)], &params()).map(|mut samples| samples.remove(0).unwrap()), seen)
 }
 
 #[test]
@@ -55,6 +55,10 @@ fn request_and_answer_follow_the_format() {
     assert!(!seen.lock().unwrap()[0].0.to_lowercase().contains("authorization"));
 }
 
+fn all(outcomes: Result<Vec<Result<Sample, Refusal>>, RemoteError>) -> Vec<Sample> {
+    outcomes.unwrap().into_iter().map(Result::unwrap).collect()
+}
+
 fn hello() -> ChatRequest {
     ChatRequest {
         messages: vec![ChatMessage::new(Role::System, "Be kind."), ChatMessage::new(Role::User, "Hi")],
@@ -68,7 +72,7 @@ fn conversations_follow_the_format() {
     let (url, seen) = serve(vec![Act::Say(200, "", reply.to_string())]);
     let mut sampler = RemoteSampler::new(settings(url.clone()).check().unwrap());
     assert!(sampler.has_chat_format());
-    let samples = sampler.sample_chat(&[hello()], &params()).unwrap();
+    let samples = all(sampler.sample_chat(&[hello()], &params()));
     assert_eq!((samples[0].text.as_str(), samples[0].finish), ("Hello.", FinishReason::Eos));
     let newer = EndpointBuilder { token_limit: TokenLimit::MaxCompletionTokens, ..settings(url) };
     RemoteSampler::new(newer.check().unwrap()).sample_chat(&[hello()], &params()).unwrap();
@@ -92,7 +96,7 @@ fn vllm_is_recognised_and_asked_for_token_ids() {
     let (url, seen) = serve(vec![Act::Answer(vllm)]);
     let auto = EndpointBuilder { dialect: Dialect::Auto, ..settings(url) };
     let mut sampler = RemoteSampler::new(auto.check().unwrap());
-    let samples = sampler.sample(&[request("whole", 0), request("cut", 1)], &params()).unwrap();
+    let samples = all(sampler.sample(&[request("whole", 0), request("cut", 1)], &params()));
     assert_eq!(samples[0].token_ids, Some(vec![17, 2]));
     // The ids of a text that was cut are those of more than the text.
     assert_eq!((samples[1].finish, &samples[1].token_ids), (FinishReason::Stop, &None));
@@ -117,7 +121,7 @@ fn other_servers_get_openais_parameters_and_no_more() {
     let stop = ["one", "two", "three", "four", "five"].map(str::to_owned).to_vec();
     let params = SamplingParamsBuilder { stop, ..SamplingParams::builder() }.check().unwrap();
     // Four stop strings are sent at most, and the others found all the same.
-    let samples = sampler.sample(&[request("x", 0)], &params).unwrap();
+    let samples = all(sampler.sample(&[request("x", 0)], &params));
     assert_eq!((samples[0].text.as_str(), samples[0].finish), ("a ", FinishReason::Stop));
     assert_eq!(sampler.samples(), SampleCounts { with_token_ids: 0, retokenised: 1 });
     let seen = seen.lock().unwrap();
@@ -142,7 +146,7 @@ fn batches_keep_their_order_and_their_own_seeds() {
     let (url, seen) = serve(vec![Act::Echo]);
     let mut sampler = RemoteSampler::new(settings(url).check().unwrap());
     let requests: Vec<_> = (0..20).map(|i| request(&format!("prompt {i}"), i)).collect();
-    let samples = sampler.sample(&requests, &params()).unwrap();
+    let samples = all(sampler.sample(&requests, &params()));
     let texts: Vec<_> = samples.into_iter().map(|sample| sample.text).collect();
     assert_eq!(texts, requests.iter().map(|request| request.prompt.clone()).collect::<Vec<_>>());
     let mut seeds: Vec<_> = seen.lock().unwrap().iter().map(|(_, body)| body["seed"].as_u64()).collect();
@@ -247,7 +251,7 @@ fn a_server_that_asks_to_wait_is_waited_for_by_everybody() {
     let mut sampler =
         RemoteSampler::new(EndpointBuilder { concurrency: 1, ..settings(url) }.check().unwrap());
     let begin = std::time::Instant::now();
-    let samples = sampler.sample(&[request("a", 0), request("b", 1)], &params()).unwrap();
+    let samples = all(sampler.sample(&[request("a", 0), request("b", 1)], &params()));
     assert_eq!((samples[0].text.as_str(), samples[1].text.as_str()), ("a", "b"));
     // The backoff of these settings is 5 ms: only the server's wish explains a second.
     assert!(begin.elapsed() >= Duration::from_secs(1));
