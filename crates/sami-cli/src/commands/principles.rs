@@ -243,6 +243,7 @@ impl Args {
             sampler.sample(&[SampleRequest { prompt: turns.as_prompt(), stream }], params)?
         };
         let Some(sample) = samples.into_iter().next() else { return Ok(String::new()) };
+        let sample = sample.map_err(|refusal| Failure::NoPrinciples(refusal.to_string()))?;
         let mut text = sample.text;
         if sample.finish == FinishReason::Length && after_thought(&text).is_some() {
             // Its last line may be half a sentence, which no reader could tell from a whole one.

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use sami_policy::{
-    ChatMessage, ChatRequest, ChatSampler, Comparison, Judge, Role, Sample, SampleRequest, SamplingParams,
-    SamplingParamsBuilder, StreamKey, Verdict,
+    ChatMessage, ChatRequest, ChatSampler, Comparison, Judge, Refusal, Role, Sample, SampleRequest,
+    SamplingParams, SamplingParamsBuilder, StreamKey, Verdict,
 };
 
 /// Room for the comparison in at most 100 words that A.12 asks for, and the choice.

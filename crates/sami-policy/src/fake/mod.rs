@@ -24,8 +24,8 @@ pub use error::FakeError;
 pub use words::WORDS;
 
 use crate::{
-    ContrastPolicy, ContrastSet, FinishReason, GradientOf, PolicyProvider, Refusal, Sample, SampleRequest, Sampler,
-    SamplingParams, SetGradient, SetLogps, Start, StreamKey, TrainablePolicy, UpdateReport,
+    ContrastPolicy, ContrastSet, FinishReason, GradientOf, PolicyProvider, Refusal, Sample, SampleRequest,
+    Sampler, SamplingParams, SetGradient, SetLogps, Start, StreamKey, TrainablePolicy, UpdateReport,
 };
 use draws::{Stream, choose};
 use files::{read_values, write_values};

@@ -29,11 +29,28 @@ pub(crate) struct Prompt {
     pub(crate) stream: StreamKey,
 }
 
+impl Prompt {
+    /// Refuses a prompt that the model cannot continue by so many tokens.
+    pub(crate) fn check(&self, model: &Model, new_tokens: usize) -> Result<()> {
+        let what = || "the prompt".to_owned();
+        if self.ids.is_empty() {
+            return Err(Error::NoTokens { what: what() });
+        }
+        check_sequence(&self.ids, model, what)?;
+        let (tokens, limit) = (self.ids.len() + new_tokens, model.config.max_position_embeddings);
+        if tokens > limit {
+            let what = format!("the prompt with {new_tokens} new tokens");
+            return Err(Error::TooLong { what, tokens, limit });
+        }
+        Ok(())
+    }
+}
+
 /// Weights of at most so many bytes are read from each core's own cache: threads then generate side by side, each for its share of
 /// the prompts. Larger ones are read once for all of them.
 const CACHED_WEIGHTS: usize = 1 << 24;
 
-/// Samples one response per prompt, with `slots` sequences at once.
+/// Samples one response per checked prompt, with `slots` sequences at once.
 pub(crate) fn generate(
     model: &Model,
     crew: &Crew,
@@ -70,10 +87,8 @@ fn one_lot(
     params: &SamplingParams,
 ) -> Result<Vec<(usize, Sample)>> {
     let number = prompts.len();
-    let mut waiting = prompts
-        .into_iter()
-        .map(|(index, prompt)| Sequence::new(index, prompt, model, params))
-        .collect::<Result<Vec<_>>>()?;
+    let mut waiting =
+        prompts.into_iter().map(|(index, prompt)| Sequence::new(index, prompt, params)).collect::<Vec<_>>();
     let shared = shared_lengths(&waiting.iter().map(|sequence| &sequence.prompt[..]).collect::<Vec<_>>());
     for (sequence, shared) in waiting.iter_mut().zip(shared) {
         sequence.shared = shared;
@@ -118,30 +133,17 @@ struct Sequence {
 }
 
 impl Sequence {
-    fn new(index: usize, prompt: Prompt, model: &Model, params: &SamplingParams) -> Result<Self> {
-        let what = format!("prompt {index}");
-        let Prompt { ids: prompt, stream } = prompt;
-        if prompt.is_empty() {
-            return Err(Error::NoTokens { what });
-        }
-        check_sequence(&prompt, model, || what.clone())?;
-        let limit = params.max_new_tokens;
-        let tokens = prompt.len() + limit;
-        if tokens > model.config.max_position_embeddings {
-            let what = format!("{what} with {limit} new tokens");
-            return Err(Error::TooLong { what, tokens, limit: model.config.max_position_embeddings });
-        }
-        let draws = Draws::new(stream);
-        Ok(Self {
+    fn new(index: usize, prompt: Prompt, params: &SamplingParams) -> Self {
+        Self {
             request: index,
-            prompt,
+            prompt: prompt.ids,
             shared: Vec::new(),
             generated: Vec::new(),
             logps: Vec::new(),
-            draws,
-            limit,
+            draws: Draws::new(prompt.stream),
+            limit: params.max_new_tokens,
             done: None,
-        })
+        }
     }
 
     /// Places that the cache needs: the last token is never fed.
