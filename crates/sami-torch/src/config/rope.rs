@@ -34,11 +34,8 @@ pub(super) fn rope(fields: &Fields<'_>) -> Result<(f64, RopeScaling), ConfigErro
         (Some(map), _) => ("rope_parameters", Some(map)),
         (None, map) => ("rope_scaling", map),
     };
-    let theta = match map.and_then(|map| map.0.get("rope_theta")) {
-        Some(_) => map.map(|map| map.positive("rope_theta")).transpose()?.unwrap_or_default(),
-        None => fields.optional_positive("rope_theta")?.unwrap_or(10_000.0),
-    };
-    let Some(map) = map else { return Ok((theta, RopeScaling::Default)) };
+    let Some(map) = map else { return Err(ConfigError::Missing { field: "rope_parameters".into() }) };
+    let theta = map.positive("rope_theta")?;
     let unsupported = |field: &str, value: &Value, why| ConfigError::Unsupported {
         field: format!("{name}.{field}"),
         value: value.to_string(),
