@@ -285,6 +285,7 @@ fn record(
             .map(|constitution| PairConstitution { id: constitution.id(), text: constitution.render() })
             .collect(),
         prompts,
+        chat: job.task.is_instructed(),
         rejected,
         responses,
     })
