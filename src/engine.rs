@@ -3,6 +3,7 @@
 use sami_driver::recipe::{self, LoraTarget, OptimizerName, Updates, ValidRecipe};
 use sami_torch::{
     Device, Dtype, EngineOptions, LoraConfig, OptimizerConfig, OptimizerKind, Precision, Projection,
+    PromptFormat,
 };
 
 /// The engine that a recipe asks for.
@@ -48,6 +49,7 @@ pub fn engine_options(recipe: &ValidRecipe) -> EngineOptions {
             seed: recipe.seed,
         }),
         keep_reference: training.beta > 0.0 || training.measure_kl,
+        prompt_format: if recipe.task.instruct { PromptFormat::UserTurn } else { PromptFormat::Raw },
         check_memory: engine.check_memory,
     }
 }

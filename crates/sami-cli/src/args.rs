@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use sami_constitution::{PrincipleSet, Task};
 use sami_data::QueryFormat;
-use sami_torch::{Device, Dtype};
+use sami_torch::{Device, Dtype, PromptFormat};
 
 use crate::failure::Failure;
 
@@ -64,6 +64,9 @@ pub(crate) struct TaskArgs {
     /// Prompts and filters: dialogue, tldr, or a task's TOML file.
     #[arg(long, value_name = "TASK", default_value = "dialogue")]
     pub(crate) task: String,
+    /// The model is an instruct model: it reads the task's instruct prompt as a user's turn in its own chat format.
+    #[arg(long)]
+    pub(crate) instruct: bool,
 }
 
 impl TaskArgs {
@@ -73,6 +76,17 @@ impl TaskArgs {
             Some(file) => PrincipleSet::load(file)?,
             None => PrincipleSet::helpful_harmless(),
         })
+    }
+
+    /// The task, with the prompts that the model reads.
+    pub(crate) fn task(&self) -> Result<Task, Failure> {
+        let task = task(&self.task)?;
+        Ok(if self.instruct { task.instructed()? } else { task })
+    }
+
+    /// What those prompts are.
+    pub(crate) fn prompt_format(&self) -> PromptFormat {
+        if self.instruct { PromptFormat::UserTurn } else { PromptFormat::Raw }
     }
 }
 

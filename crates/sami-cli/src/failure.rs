@@ -120,7 +120,8 @@ fn server_blames_input(error: &sami_remote::RemoteError) -> bool {
         Remote::Transport { .. }
             | Remote::Status { .. }
             | Remote::Wait { .. }
-            | Remote::Answer { .. }
+            | Remote::RefusesAll { .. }
+            | Remote::Request(_)
             | Remote::RequestCap { .. }
             | Remote::SpendCap { .. }
             | Remote::Cache { .. }

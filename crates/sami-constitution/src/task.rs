@@ -128,6 +128,8 @@ pub struct Task {
     environment: Environment<'static>,
     rules: ResponseRules,
     writer: Option<TaskWriter>,
+    /// Its prompts are a user's turn.
+    instructed: bool,
     /// Where the templates' first lines are, for messages.
     origins: [Option<Location>; 4],
 }
@@ -239,7 +241,7 @@ impl Task {
             add(&mut environment, kind, template.into_inner())
                 .map_err(|(line, problem)| fail(first + line - 1, problem))?;
         }
-        Ok(Self { name: file.name, environment, rules, writer, origins })
+        Ok(Self { name: file.name, environment, rules, writer, instructed: false, origins })
     }
 
     /// Its name.
@@ -321,7 +323,13 @@ impl Task {
             task.origins[base as usize] = Some(origin.clone());
         }
         task.rules.prefix = String::new();
+        task.instructed = true;
         Ok(task)
+    }
+
+    /// Whether its prompts are a user's turn, which a chat format goes around: [`Task::instructed`] made it.
+    pub fn is_instructed(&self) -> bool {
+        self.instructed
     }
 
     /// The prompt for a judge who says which of two responses follows the constitution better.

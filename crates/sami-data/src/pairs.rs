@@ -58,6 +58,9 @@ pub struct PairRecord {
     pub constitutions: Vec<PairConstitution>,
     /// C training prompts, one per constitution.
     pub prompts: Vec<String>,
+    /// Whether the prompts are a user's turn, which the model's chat format goes around; otherwise text to continue.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub chat: bool,
     /// R responses; R = C in the paper, one per constitution and in their order.
     pub responses: Vec<PairResponse>,
     /// Why the set is left out of training; empty if it is kept.

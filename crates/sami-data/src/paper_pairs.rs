@@ -72,6 +72,7 @@ pub(crate) fn record(id: String, entries: Entries) -> Result<PairRecord, PairPro
         query: String::new(),
         constitutions: Vec::with_capacity(entries.len()),
         prompts: Vec::with_capacity(entries.len()),
+        chat: false,
         responses: Vec::with_capacity(entries.len()),
         rejected: Vec::new(),
         refusal: None,

@@ -94,6 +94,7 @@ fn record(number: usize, rejected: bool) -> PairRecord {
         query: format!("Question {number}?"),
         constitutions: vec![side("a"), side("b")],
         prompts: vec!["A:".into(), "B:".into()],
+        chat: false,
         responses: vec![response(0), response(1)],
         rejected: if rejected { vec![Rejection::Identical] } else { Vec::new() },
         refusal: None,

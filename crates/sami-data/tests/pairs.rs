@@ -18,6 +18,7 @@ fn record(id: &str) -> PairRecord {
         query: "Why?".into(),
         constitutions: vec![constitution("a"), constitution("not-a")],
         prompts: vec!["A: Why?".into(), "B: Why?".into()],
+        chat: false,
         responses: vec![
             PairResponse {
                 constitution: 0,
@@ -46,6 +47,10 @@ fn a_record_is_one_line_of_this_shape() {
     let line = format!("{},\"rejected\":[\"identical\",\"mine\"]}}", line.strip_suffix('}').unwrap());
     assert_eq!(serde_json::to_string(&rejected).unwrap(), line);
     assert_eq!(serde_json::from_str::<PairRecord>(&line).unwrap(), rejected);
+    let chat = PairRecord { chat: true, ..record("x:1") };
+    let line = serde_json::to_string(&chat).unwrap();
+    assert!(line.contains(r#""prompts":["A: Why?","B: Why?"],"chat":true,"responses""#), "{line}");
+    assert_eq!(serde_json::from_str::<PairRecord>(&line).unwrap(), chat);
 }
 
 fn any_record() -> impl Strategy<Value = PairRecord> {
@@ -69,6 +74,7 @@ fn any_record() -> impl Strategy<Value = PairRecord> {
             id,
             query,
             prompts: constitutions.iter().map(|(_, _, prompt)| prompt.clone()).collect(),
+            chat: false,
             responses: responses
                 .into_iter()
                 .map(|(index, text, token_ids, finish)| PairResponse {

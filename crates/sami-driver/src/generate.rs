@@ -294,6 +294,7 @@ fn record(
             .map(|constitution| PairConstitution { id: constitution.id(), text: constitution.render() })
             .collect(),
         prompts,
+        chat: job.task.is_instructed(),
         rejected,
         refusal: refusals.into_iter().next().map(|refusal| refusal.message),
         responses,

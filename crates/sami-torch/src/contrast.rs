@@ -8,6 +8,7 @@ use crate::gradients::Gradients;
 use crate::model::Model;
 use crate::packing::{PackedRow, Sequence, packed_len};
 use crate::pass::{Keep, KlTerm, Pass, Plan, Routes};
+use crate::prompt::PromptFormat;
 use crate::tokenizer::Tokenizer;
 
 /// A contrast set as tokens: `rows[c][r]`.
@@ -21,12 +22,18 @@ pub(crate) struct TokenisedSet {
 }
 
 impl TokenisedSet {
-    pub(crate) fn new(set: &ContrastSet, tokenizer: &Tokenizer, model: &Model) -> Result<Self> {
+    pub(crate) fn new(
+        set: &ContrastSet,
+        format: PromptFormat,
+        tokenizer: &Tokenizer,
+        model: &Model,
+    ) -> Result<Self> {
         let mut boundary_merges = 0;
         let mut rows = Vec::with_capacity(set.prompts().len());
         for (c, prompt) in set.prompts().iter().enumerate() {
             let what = |r: usize| format!("set {}, prompt {c}, response {r}", set.id());
-            let prompt_ids = tokenizer.encode_prompt(prompt, &format!("set {}, prompt {c}", set.id()))?;
+            let prompt = format.write(prompt, tokenizer)?;
+            let prompt_ids = prompt.ids(&format!("set {}, prompt {c}", set.id()))?;
             if prompt_ids.is_empty() {
                 return Err(Error::NoTokens { what: format!("set {}, prompt {c}", set.id()) });
             }
@@ -35,7 +42,7 @@ impl TokenisedSet {
                 let start = prompt_ids.len();
                 let ids = match &response.token_ids {
                     Some(ids) => [prompt_ids.as_slice(), ids].concat(),
-                    None => tokenizer.encode_prompt(&format!("{prompt}{}", response.text), &what(r))?,
+                    None => prompt.ids_with(&response.text, &what(r))?,
                 };
                 if ids.get(..start) != Some(prompt_ids.as_slice()) {
                     boundary_merges += 1;

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::chat::ChatTemplate;
 use crate::checkpoint::CheckpointReader;
 use crate::config::ModelConfig;
 use crate::error::Result;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{StopToken, Tokenizer};
 
 /// What [`inspect`] found; everything in it has been checked.
 #[derive(Clone, Debug, Serialize)]
@@ -27,8 +26,8 @@ pub struct CheckpointSummary {
     pub bytes: usize,
     /// Tokens that the tokenizer knows.
     pub tokens: usize,
-    /// End-of-sequence ids.
-    pub eos: Vec<u32>,
+    /// The tokens that end a text.
+    pub stop_tokens: Vec<StopToken>,
     /// The file that holds the chat template; none for a base model.
     pub chat_template: Option<PathBuf>,
 }
@@ -38,14 +37,14 @@ pub fn inspect(dir: &Path) -> Result<CheckpointSummary> {
     let config = ModelConfig::read(dir)?;
     let reader = CheckpointReader::open(dir, &config)?;
     let tokenizer = Tokenizer::open(dir)?;
-    let chat_template = ChatTemplate::open(dir)?.map(|template| template.path().to_owned());
+    let chat_template = tokenizer.chat_template().map(|template| template.path().to_owned());
     Ok(CheckpointSummary {
         path: dir.to_owned(),
         parameters: config.parameters(),
         shards: reader.layout().shards.keys().cloned().collect(),
         bytes: reader.bytes(),
         tokens: tokenizer.vocab_size(),
-        eos: tokenizer.eos().to_vec(),
+        stop_tokens: tokenizer.stop_tokens().to_vec(),
         chat_template,
         config,
     })
@@ -78,7 +77,14 @@ impl fmt::Display for CheckpointSummary {
             if config.tie_word_embeddings { "tied to the embedding" } else { "its own" }
         )?;
         writeln!(f, "weights         {gib:.3} GiB in {} file(s)", self.shards.len())?;
-        writeln!(f, "tokenizer       {} tokens, end of sequence {:?}", self.tokens, self.eos)?;
+        writeln!(f, "tokenizer       {} tokens", self.tokens)?;
+        if self.stop_tokens.is_empty() {
+            writeln!(f, "ends a text     no token: texts run to their limit")?;
+        }
+        for StopToken { id, text, named_by } in &self.stop_tokens {
+            let text = text.as_deref().unwrap_or("(no text)");
+            writeln!(f, "ends a text     {text} ({id}), named by {}", named_by.join(", "))?;
+        }
         match &self.chat_template {
             Some(path) => write!(f, "chat template   {}", path.display())?,
             None => write!(f, "chat template   none (a base model)")?,

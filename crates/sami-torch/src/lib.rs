@@ -59,6 +59,7 @@ mod packing;
 mod pass;
 mod plan;
 mod policy;
+mod prompt;
 mod random;
 mod sampling;
 mod sys;
@@ -77,5 +78,6 @@ pub use plan::{
     FreeMemory, MemoryChoice, MemoryLimit, MemoryPart, MemoryPlan, Work, free_memory, plan_memory,
 };
 pub use policy::{TorchPolicy, TorchProvider};
+pub use prompt::PromptFormat;
 pub use random::{RandomCheckpoint, random_checkpoint};
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{StopToken, Tokenizer};

@@ -9,6 +9,7 @@ use thiserror::Error as ThisError;
 use crate::device::computes_bf16_natively;
 use crate::error::Error;
 use crate::lora::LoraConfig;
+use crate::prompt::PromptFormat;
 
 /// Element type of weights and activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -207,6 +208,8 @@ pub struct EngineOptions {
     pub lora: Option<LoraConfig>,
     /// Keep the base's weights beside the trained ones, so that the KL to it can be measured and bounded.
     pub keep_reference: bool,
+    /// What prompts are: text to continue, or a user's turn in the checkpoint's chat format.
+    pub prompt_format: PromptFormat,
 }
 
 impl Default for EngineOptions {
@@ -223,6 +226,7 @@ impl Default for EngineOptions {
             generation_batch: 64,
             lora: None,
             keep_reference: false,
+            prompt_format: PromptFormat::Raw,
         }
     }
 }

@@ -9,7 +9,7 @@ use sami_policy::{
 };
 use tch::{Kind, Tensor, no_grad};
 
-use crate::chat::{ChatError, ChatTemplate};
+use crate::chat::ChatTemplate;
 use crate::checkpoint::{
     CheckpointReader, CheckpointWriter, StateReader, Stored, fill_directory, save_tensors,
 };
@@ -27,6 +27,7 @@ use crate::optimizer::{Optimizer, split};
 use crate::options::{Dtype, EngineOptions, Precision};
 use crate::pass::Plan;
 use crate::plan::{Budgets, MemoryPlan, Work, free_memory, plan_memory};
+use crate::prompt::PromptFormat;
 use crate::tokenizer::Tokenizer;
 
 const STATE_FILE: &str = "trainer.safetensors";
@@ -41,7 +42,6 @@ pub struct TorchPolicy {
     /// The frozen model that the KL is measured against.
     reference: Option<Model>,
     tokenizer: Tokenizer,
-    chat_template: Option<ChatTemplate>,
     options: EngineOptions,
     budgets: Budgets,
     writer: CheckpointWriter,
@@ -97,7 +97,9 @@ impl TorchPolicy {
         MemoryPlan::new(&config, options, Work::Score, None, free.clone()).check(options)?;
         let budgets = Budgets::new(&config, options, free);
         let tokenizer = Tokenizer::open(dir)?;
-        let chat_template = ChatTemplate::open(dir)?;
+        if options.prompt_format == PromptFormat::UserTurn {
+            tokenizer.require_chat_template()?;
+        }
         let reader = CheckpointReader::open(dir, &config)?;
         tracing::debug!(dir = %dir.display(), bytes = reader.bytes(), "loading weights");
         let (model, remainders) = Model::load(config, &reader, device, kinds(options))?;
@@ -114,7 +116,6 @@ impl TorchPolicy {
             model,
             reference: None,
             tokenizer,
-            chat_template,
             options: options.clone(),
             budgets,
             remainders,
@@ -215,15 +216,17 @@ impl TorchPolicy {
 
     /// The checkpoint's chat template; a base model has none.
     pub fn chat_template(&self) -> Option<&ChatTemplate> {
-        self.chat_template.as_ref()
+        self.tokenizer.chat_template()
     }
 
     /// Tokens of a conversation, up to where the assistant's answer begins.
     pub fn encode_chat(&self, messages: &[ChatMessage], what: &str) -> Result<Vec<u32>> {
-        let Some(template) = &self.chat_template else {
-            return Err(Error::Chat { path: self.writer.source().to_owned(), source: ChatError::NoTemplate });
-        };
-        self.tokenizer.encode_rendered(&template.render(messages, true)?, what)
+        self.tokenizer.encode_chat(messages, what)
+    }
+
+    /// Tokens of a prompt, in the format that the policy was opened with: those that it samples after, and scores and trains on.
+    pub fn encode_prompt(&self, prompt: &str, what: &str) -> Result<Vec<u32>> {
+        self.options.prompt_format.write(prompt, &self.tokenizer)?.ids(what)
     }
 
     /// Entries scored so far whose jointly tokenised prompt + response does not begin with the prompt's own tokens: a
@@ -234,7 +237,7 @@ impl TorchPolicy {
 
     /// Full logits after every token of one prompt: `[tokens][vocab]`, for inspection and parity checks.
     pub fn prompt_logits(&mut self, prompt: &str) -> Result<Vec<Vec<f32>>> {
-        let ids = self.tokenizer.encode_prompt(prompt, "the prompt")?;
+        let ids = self.encode_prompt(prompt, "the prompt")?;
         crate::contrast::check_sequence(&ids, &self.model, || "the prompt".into())?;
         let logits = crate::generate::prompt_logits(&self.model, &ids)?;
         let vocab = self.model.config.vocab_size;
@@ -315,7 +318,7 @@ impl TorchPolicy {
     fn tokenise(&mut self, sets: &[ContrastSet]) -> Result<Vec<TokenisedSet>> {
         let sets: Vec<TokenisedSet> = sets
             .iter()
-            .map(|set| TokenisedSet::new(set, &self.tokenizer, &self.model))
+            .map(|set| TokenisedSet::new(set, self.options.prompt_format, &self.tokenizer, &self.model))
             .collect::<Result<_>>()?;
         let merges: usize = sets.iter().map(|set| set.boundary_merges).sum();
         if merges > 0 {
@@ -392,7 +395,7 @@ impl Sampler for TorchPolicy {
         params: &SamplingParams,
     ) -> Result<Vec<Result<Sample, Refusal>>> {
         let encode = |request: &SampleRequest| {
-            let ids = self.tokenizer.encode_prompt(&request.prompt, "the prompt")?;
+            let ids = self.encode_prompt(&request.prompt, "the prompt")?;
             Ok(Prompt { ids, stream: request.stream })
         };
         self.generate(requests.iter().map(encode), params)
@@ -401,7 +404,7 @@ impl Sampler for TorchPolicy {
 
 impl ChatSampler for TorchPolicy {
     fn has_chat_format(&self) -> bool {
-        self.chat_template.is_some()
+        self.chat_template().is_some()
     }
 
     fn sample_chat(

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use common::fixture;
 use sami_policy::{
     ChatMessage, ChatRequest, ChatSampler, ContrastPolicy, ContrastResponse, ContrastSet, Role,
-    SampleRequest, Sampler, SamplingParamsBuilder, StreamKey,
+    SampleRequest, Sampler, SamplingParamsBuilder, StreamKey, TrainablePolicy,
 };
-use sami_torch::{ChatTemplate, EngineOptions, Tokenizer, TorchPolicy};
+use sami_torch::{ChatTemplate, EngineOptions, PromptFormat, Tokenizer, TorchPolicy};
 use serde_json::{Value, json};
 
 fn chat() -> PathBuf {
@@ -22,12 +22,41 @@ fn chat() -> PathBuf {
 fn checkpoint(style: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for source in [fixture("mistral-f32").join("checkpoint"), chat().join(style)] {
-        for entry in fs::read_dir(source).unwrap() {
-            let path = entry.unwrap().path();
-            fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+        copy_over(&source, dir.path());
+    }
+    // The model's own end is no part of a style.
+    without_end(dir.path());
+    dir
+}
+
+fn copy_over(source: &Path, dir: &Path) {
+    fs::create_dir_all(dir).unwrap();
+    for entry in fs::read_dir(source).unwrap() {
+        let path = entry.unwrap().path();
+        let to = dir.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_over(&path, &to);
+        } else {
+            fs::copy(&path, &to).unwrap();
         }
     }
-    dir
+}
+
+fn without_end(dir: &Path) {
+    fs::remove_file(dir.join("generation_config.json")).unwrap();
+    let path = dir.join("config.json");
+    let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    config.as_object_mut().unwrap().remove("eos_token_id").unwrap();
+    fs::write(path, config.to_string()).unwrap();
+}
+
+fn cases(file: &str) -> Vec<Value> {
+    let text = fs::read_to_string(chat().join(file)).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    serde_json::from_value(value.clone()).unwrap()
 }
 
 fn template(dir: &Path) -> ChatTemplate {
@@ -40,10 +69,8 @@ fn turn(role: Role, content: &str) -> ChatMessage {
 
 #[test]
 fn conversations_are_written_and_tokenised_as_transformers_does() {
-    let lines = fs::read_to_string(chat().join("expected.jsonl")).unwrap();
     let (mut rendered, mut refused) = (0, 0);
-    for line in lines.lines() {
-        let case: Value = serde_json::from_str(line).unwrap();
+    for case in cases("expected.jsonl") {
         let dir = checkpoint(case["style"].as_str().unwrap());
         let messages: Vec<ChatMessage> = serde_json::from_value(case["messages"].clone()).unwrap();
         let result = template(dir.path()).render(&messages, case["add_generation_prompt"].as_bool().unwrap());
@@ -63,12 +90,117 @@ fn conversations_are_written_and_tokenised_as_transformers_does() {
                 assert_eq!(text, case["text"].as_str().unwrap(), "{what}");
                 let ids =
                     Tokenizer::open(dir.path()).unwrap().encode_rendered(&text, "a conversation").unwrap();
-                let expected: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
-                assert_eq!(ids, expected, "{what}");
+                assert_eq!(ids, self::ids(&case["ids"]), "{what}");
             }
         }
     }
-    assert!(rendered >= 60 && refused >= 6, "{rendered} {refused}");
+    assert_eq!((rendered, refused), (220, 20));
+}
+
+#[test]
+fn a_users_turn_has_the_tokens_of_the_template_in_samples_and_scores() {
+    let answers = cases("answers.jsonl");
+    assert_eq!(answers.len(), 14);
+    for case in answers {
+        let style = case["style"].as_str().unwrap();
+        let dir = checkpoint(style);
+        let options = EngineOptions { prompt_format: PromptFormat::UserTurn, ..EngineOptions::default() };
+        let mut policy = TorchPolicy::open(dir.path(), &options).unwrap();
+        let texts = |field: &str| -> Vec<String> { serde_json::from_value(case[field].clone()).unwrap() };
+        let prompts = texts("prompts");
+
+        let stop: Vec<_> =
+            policy.tokenizer().stop_tokens().iter().map(|one| one.text.clone().unwrap()).collect();
+        assert_eq!(
+            (policy.tokenizer().eos(), stop),
+            (&ids(&case["stop_ids"])[..], texts("stop_tokens")),
+            "{style}"
+        );
+
+        for (prompt, expected) in prompts.iter().zip(case["prompt_ids"].as_array().unwrap()) {
+            assert_eq!(policy.encode_prompt(prompt, "").unwrap(), ids(expected), "{style}");
+        }
+
+        let params = SamplingParamsBuilder { max_new_tokens: 24, ..Default::default() }.check().unwrap();
+        let request =
+            |prompt: &String| SampleRequest { prompt: prompt.clone(), stream: StreamKey::new(0, 0, 0, 0) };
+        let samples = policy.sample(&prompts.iter().map(request).collect::<Vec<_>>(), &params).unwrap();
+        for (sample, expected) in samples.iter().zip(case["greedy"].as_array().unwrap()) {
+            assert_eq!(sample.as_ref().unwrap().token_ids, Some(ids(expected)), "{style}");
+        }
+
+        let response = |(constitution, text)| ContrastResponse { text, token_ids: None, constitution };
+        let responses = texts("responses").into_iter().enumerate().map(|(at, text)| response((at, text)));
+        let set = ContrastSet::new("q", prompts, responses.collect()).unwrap();
+        let found = policy.score(&[set]).unwrap().remove(0).sum_logps;
+        let expected: Vec<Vec<f64>> = serde_json::from_value(case["sum_logps"].clone()).unwrap();
+        for ((c, r), value) in found.indexed_iter() {
+            assert!((value - expected[c][r]).abs() < 1e-4, "{style} [{c}, {r}]: {value}, {}", expected[c][r]);
+        }
+    }
+}
+
+#[test]
+fn a_text_ends_with_any_token_that_a_file_names() {
+    let scenarios = cases("stops.jsonl");
+    assert_eq!(scenarios.len(), 14);
+    for case in scenarios {
+        let dir = tempfile::tempdir().unwrap();
+        copy_over(&fixture("mistral-f32").join("checkpoint"), dir.path());
+        for (name, content) in case["files"].as_object().unwrap() {
+            let text = content.as_str().map_or_else(|| content.to_string(), str::to_owned);
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        let mut policy = TorchPolicy::open(dir.path(), &EngineOptions::default()).unwrap();
+        assert_eq!(policy.tokenizer().eos(), ids(&case["stop_ids"]), "{}", case["scenario"]);
+        let params = SamplingParamsBuilder { max_new_tokens: 24, ..Default::default() }.check().unwrap();
+        let prompt = case["prompt"].as_str().unwrap().to_owned();
+        let request = SampleRequest { prompt, stream: StreamKey::new(0, 0, 0, 0) };
+        let sample = policy.sample(&[request], &params).unwrap().remove(0).unwrap();
+        assert_eq!(sample.token_ids, Some(ids(&case["tokens"])), "{}", case["scenario"]);
+    }
+}
+
+#[test]
+fn what_names_no_token_is_refused_by_its_file() {
+    for (file, content, expected) in [
+        (
+            "generation_config.json",
+            json!({"eos_token_id": "</s>"}),
+            "generation_config.json: \"eos_token_id\" holds \"</s>\"; it must be a token id, or a list of them",
+        ),
+        (
+            "config.json",
+            json!({"eos_token_id": [2, 1.5]}),
+            "config.json: \"eos_token_id\" holds 1.5; it must be",
+        ),
+        (
+            "tokenizer_config.json",
+            json!({"added_tokens_decoder": ["</s>"]}),
+            "tokenizer_config.json: added_tokens_decoder must map ids to tokens: invalid type",
+        ),
+        ("tokenizer_config.json", json!([]), "tokenizer_config.json: it must hold a JSON object"),
+    ] {
+        let dir = checkpoint("llama2");
+        fs::write(dir.path().join(file), content.to_string()).unwrap();
+        let message = Tokenizer::open(dir.path()).err().unwrap().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn a_saved_checkpoint_keeps_its_chat_templates() {
+    for style in ["mistral-v7", "processor", "phi3"] {
+        let dir = checkpoint(style);
+        let to = dir.path().join("saved");
+        TorchPolicy::open(dir.path(), &EngineOptions::default()).unwrap().save(&to).unwrap();
+        let one = [turn(Role::User, "Hello!")];
+        assert_eq!(
+            template(&to).render(&one, true).unwrap(),
+            template(dir.path()).render(&one, true).unwrap(),
+            "{style}"
+        );
+    }
 }
 
 #[test]
@@ -156,6 +288,12 @@ fn damaged_templates_and_base_models_are_refused_by_file_and_line() {
     assert!(!policy.has_chat_format());
     let request = ChatRequest { messages: one.to_vec(), stream: StreamKey::new(0, 0, 0, 0) };
     let params = SamplingParamsBuilder::default().check().unwrap();
+    let turns = EngineOptions { prompt_format: PromptFormat::UserTurn, ..EngineOptions::default() };
+    let refused = TorchPolicy::open(&base, &turns).err().unwrap().to_string();
+    assert!(
+        refused.ends_with("checkpoint: no chat template here; a base model takes raw prompts"),
+        "{refused}"
+    );
     let message = policy.sample_chat(&[request], &params).unwrap_err().to_string();
     assert!(
         message.ends_with("checkpoint: no chat template here; a base model takes raw prompts"),

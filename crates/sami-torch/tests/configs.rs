@@ -166,7 +166,8 @@ fn a_byte_order_mark_and_numbers_that_json_lacks_do_no_harm_where_nobody_reads()
     let path = dir.path().join("tokenizer.json");
     fs::write(&path, format!("\u{feff}{}", fs::read_to_string(&path).unwrap())).unwrap();
     assert_eq!(score(dir.path(), base).unwrap(), expected);
-    assert_eq!(sami_torch::inspect(dir.path()).unwrap().eos, [2]);
+    let stop = sami_torch::inspect(dir.path()).unwrap().stop_tokens;
+    assert_eq!(stop.iter().map(|token| token.id).collect::<Vec<_>>(), [2]);
 
     // What is saved can be read by everybody.
     let saved = tempfile::tempdir().unwrap();

@@ -8,9 +8,10 @@ use sami_constitution::{
 use sami_data::{OnBadLine, QueryIndex};
 use sami_driver::{GenerateJob, GenerateReport, Wanted};
 use sami_remote::RemoteSampler;
+use sami_torch::EngineOptions;
 use serde::Serialize;
 
-use crate::args::{ModelArgs, SamplingArgs, TaskArgs, at_least_one, task};
+use crate::args::{ModelArgs, SamplingArgs, TaskArgs, at_least_one};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::hub;
@@ -81,9 +82,13 @@ struct TokenIds {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let constitutions = args.constitutions()?;
     constitutions.check(args.n_constitutions)?;
-    let task = task(&args.task.task)?;
+    let task = args.task.task()?;
     let params = args.sampling.params(args.max_new_tokens, task.stop_strings().to_vec())?;
     let endpoint = args.server.endpoint()?;
+    if args.task.instruct && endpoint.is_some() {
+        let reason = "a server is sent prompts as text to continue; give the checkpoint with --model";
+        return Err(Failure::Argument { argument: "--instruct", reason: reason.to_owned() });
+    }
     let data = args.task.data.iter().map(|file| hub::data(file)).collect::<Result<Vec<_>, _>>()?;
     let queries = QueryIndex::open(&data, args.task.format, OnBadLine::Stop)?;
     context.say(&queries.report().to_string());
@@ -114,7 +119,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
             Found { report: report?, token_ids: Some(token_ids) }
         }
         (Some(model), None) => {
-            let mut policy = model.open(&model.engine())?;
+            let engine = EngineOptions { prompt_format: args.task.prompt_format(), ..model.engine() };
+            let mut policy = model.open(&engine)?;
             let report = sami_driver::generate(&mut policy, &job, &mut progress)?;
             Found { report, token_ids: None }
         }

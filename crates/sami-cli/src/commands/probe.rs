@@ -8,10 +8,10 @@ use sami_data::{OnBadLine, Query, RejectionCounts, ResponseFilter, read_queries}
 use sami_eval::evaluation::PrincipleInformation;
 use sami_eval::probe::{Asked, Connection, GradientSignal, Information, Prompts, ask, information};
 use sami_policy::SamplingParams;
-use sami_torch::{TorchPolicy, Work, plan_memory};
+use sami_torch::{EngineOptions, TorchPolicy, Work, plan_memory};
 use serde::Serialize;
 
-use crate::args::{ModelArgs, TaskArgs, at_least_one, task};
+use crate::args::{ModelArgs, TaskArgs, at_least_one};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::hub;
@@ -73,7 +73,7 @@ struct Found {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
-    let task = task(&args.task.task)?;
+    let task = args.task.task()?;
     let data = args.task.data.iter().map(|file| hub::data(file)).collect::<Result<Vec<_>, _>>()?;
     let all = read_queries(&data, args.task.format, OnBadLine::Stop)?.queries;
     let n = args.queries.min(all.len());
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let space = ConstitutionSpace::new(args.task.principles()?);
     let kinds = constitutions(&space);
     let filter = ResponseFilter::new(task.rules().clone())?;
-    let engine = args.model.engine();
+    let engine = EngineOptions { prompt_format: args.task.prompt_format(), ..args.model.engine() };
     let model = hub::model(&args.model.model)?;
     // Before the weights are loaded: what opening a model for scores does not ask.
     let gradient = (!args.no_gradient).then_some(Work::Gradient);

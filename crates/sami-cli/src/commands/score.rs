@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use sami_data::{PairReader, atomic_write};
 use sami_driver::{SetScore, contrast_set};
+use sami_torch::EngineOptions;
 
 use crate::args::ModelArgs;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::write_line;
+use crate::pairs::look_through;
 
 /// Queries that are scored between two looks at progress and interrupts.
 const CHUNK: usize = 16;
@@ -32,11 +34,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     // Once through for the number and for bad lines, before a model is loaded.
-    let mut total = 0;
-    for record in PairReader::open(&args.pairs)? {
-        total += usize::from(record?.is_kept());
-    }
-    let mut policy = args.model.open(&args.model.engine())?;
+    let (total, prompt_format) = look_through(&args.pairs)?;
+    let mut policy = args.model.open(&EngineOptions { prompt_format, ..args.model.engine() })?;
     let sets = PairReader::open(&args.pairs)?
         .filter(|record| record.as_ref().map_or(true, |record| record.is_kept()))
         .map(|record| contrast_set(&record?));

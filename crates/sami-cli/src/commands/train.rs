@@ -7,7 +7,8 @@ use sami_driver::recipe::{LrSchedule, Schedule};
 use sami_driver::{Batches, Order, PairSets, SetSource, TrainDir, TrainJob};
 use sami_policy::TrainablePolicy;
 use sami_torch::{
-    Dtype, EngineOptions, OptimizerConfig, OptimizerKind, Precision, TorchProvider, Work, plan_memory,
+    Dtype, EngineOptions, OptimizerConfig, OptimizerKind, Precision, PromptFormat, TorchProvider, Work,
+    plan_memory,
 };
 use serde_json::{Map, Value, json};
 
@@ -15,6 +16,7 @@ use crate::args::{ModelArgs, at_least_one};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::hub;
+use crate::pairs::look_through;
 
 /// Packed tokens that go through the layers at once, unless something else is asked for: fixed, so that an interrupted training
 /// ends with the same bytes.
@@ -101,7 +103,7 @@ fn not_negative(text: &str) -> Result<f64, String> {
 
 impl Args {
     /// The engine for training.
-    fn engine(&self) -> EngineOptions {
+    fn engine(&self, prompt_format: PromptFormat) -> EngineOptions {
         let defaults = OptimizerConfig::new(self.optimizer, self.lr);
         EngineOptions {
             optimizer: OptimizerConfig { max_grad_norm: self.max_grad_norm, ..defaults },
@@ -109,6 +111,7 @@ impl Args {
             save_dtype: self.save_dtype,
             recompute: !self.no_recompute,
             keep_reference: self.beta > 0.0 || self.measure_kl,
+            prompt_format,
             token_budget: Some(self.model.token_budget.unwrap_or(TOKEN_BUDGET)),
             ..self.model.engine()
         }
@@ -116,10 +119,10 @@ impl Args {
 }
 
 /// What the numbers of this training depend on.
-fn settings(args: &Args, model: &Path) -> Result<Map<String, Value>, Failure> {
+fn settings(args: &Args, model: &Path, engine: &EngineOptions) -> Result<Map<String, Value>, Failure> {
     let settings = json!({
         "model": absolute(model)?, "pairs": absolute(&args.pairs)?, "pairs_sha256": sha256(&args.pairs)?,
-        "engine": args.engine(), "steps": args.steps, "batch_size": args.batch_size, "micro_batch": args.micro_batch,
+        "engine": engine, "steps": args.steps, "batch_size": args.batch_size, "micro_batch": args.micro_batch,
         "schedule": args.schedule, "warmup_steps": args.warmup_steps, "beta": args.beta, "seed": args.seed,
         "shuffle": !args.no_shuffle,
     });
@@ -142,9 +145,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         return Err(Failure::Argument { argument: "--warmup-steps", reason });
     }
     let model = hub::model(&args.model.model)?;
-    let settings = settings(args, &model)?;
+    let engine = args.engine(look_through(&args.pairs)?.1);
+    let settings = settings(args, &model, &engine)?;
     // Refused before the directory is made.
-    let engine = args.engine();
     TorchProvider::new(&model, engine.clone())?;
     let mut dir = TrainDir::open(&args.out, settings)?;
     if !dir.is_finished() {

@@ -75,14 +75,22 @@ struct Hub {
 
 /// What makes up a model in our sense; a repository may hold other formats of the same weights.
 fn belongs(name: &str) -> bool {
-    let known =
-        ["config.json", "generation_config.json", "tokenizer.model", "merges.txt", "chat_template.jinja"];
+    let known = [
+        "config.json",
+        "generation_config.json",
+        "tokenizer.model",
+        "merges.txt",
+        "chat_template.jinja",
+        "chat_template.json",
+    ];
     let json =
         ["tokenizer", "special_tokens", "added_tokens", "vocab", "adapter_config", "model.safetensors.index"];
-    !name.contains('/')
-        && (known.contains(&name)
-            || name.ends_with(".safetensors")
-            || name.ends_with(".json") && json.iter().any(|begin| name.starts_with(begin)))
+    let named_template = |name: &str| name.ends_with(".jinja") && !name.contains('/');
+    name.strip_prefix("additional_chat_templates/").is_some_and(named_template)
+        || !name.contains('/')
+            && (known.contains(&name)
+                || name.ends_with(".safetensors")
+                || name.ends_with(".json") && json.iter().any(|begin| name.starts_with(begin)))
 }
 
 impl Hub {

@@ -72,6 +72,7 @@ mod tests {
             query: query.into(),
             constitutions: vec![PairConstitution { id: "a".into(), text: constitution.into() }],
             prompts: vec!["p".into()],
+            chat: false,
             responses: responses
                 .iter()
                 .map(|text| PairResponse {

@@ -131,6 +131,9 @@ pub struct TaskSection {
     /// A task's own TOML file, instead of an embedded one. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
+    /// The base is an instruct model: it reads the task's `instruct` prompt as a user's turn in its own chat format, in
+    /// sampling, scoring and training alike. Default false: prompts are text to continue.
+    pub instruct: bool,
     /// Count a sampled end-of-sequence token as part of the response. Default false: the paper's code masks it.
     pub score_eos: bool,
 }
@@ -147,17 +150,18 @@ pub enum TaskName {
 }
 
 impl TaskSection {
-    /// The task that the section names.
+    /// The task that the section names, with the prompts that the base reads.
     ///
     /// # Errors
     ///
-    /// A file that cannot be read, or is no task.
+    /// A file that cannot be read, or is no task; and a task without `instruct` where the section asks for it.
     pub fn load(&self) -> Result<Task, sami_constitution::Error> {
-        match (&self.file, self.name) {
-            (Some(file), _) => Task::load(file),
-            (None, TaskName::Dialogue) => Ok(Task::dialogue()),
-            (None, TaskName::Tldr) => Ok(Task::tldr()),
-        }
+        let task = match (&self.file, self.name) {
+            (Some(file), _) => Task::load(file)?,
+            (None, TaskName::Dialogue) => Task::dialogue(),
+            (None, TaskName::Tldr) => Task::tldr(),
+        };
+        if self.instruct { task.instructed() } else { Ok(task) }
     }
 }
 

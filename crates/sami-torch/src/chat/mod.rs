@@ -1,11 +1,12 @@
 //! Chat templates: how an instruction-tuned checkpoint writes a conversation down.
 //!
 //! A template is Jinja as `transformers` runs it (`apply_chat_template`): blocks trimmed, Python's string and dict
-//! methods, `raise_exception`, `strftime_now`, `tojson`, `break` and `continue`, `{% generation %}`. It stands in
-//! `chat_template.jinja`, or in `tokenizer_config.json` as `chat_template`: one text, or a list of named ones of which
+//! methods, `raise_exception`, `strftime_now`, `tojson`, `break` and `continue`, `{% generation %}`. Of several named ones
 //! `default` is used. Templates are other people's programs, so the work that one may do is bounded.
 
+mod files;
 mod python;
+mod turn;
 
 use std::path::{Path, PathBuf};
 
@@ -13,16 +14,14 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
 use minijinja::{AutoEscape, Environment, Error as JinjaError, ErrorKind};
 use sami_policy::ChatMessage;
-use serde_json::Value as Json;
 use thiserror::Error as ThisError;
 
 use self::python::{Moment, dumps};
 use crate::error::{Error, Result};
+use crate::tokenizer::SpecialTokens;
 
-const TEMPLATE_FILE: &str = "chat_template.jinja";
-const CONFIG_FILE: &str = "tokenizer_config.json";
-/// Where older tools keep the special tokens.
-const TOKENS_FILE: &str = "special_tokens_map.json";
+pub(crate) use files::{TEMPLATE_DIR, named_templates};
+
 /// Steps of the template's interpreter for one conversation; real templates take thousands.
 const FUEL: u64 = 20_000_000;
 
@@ -79,25 +78,12 @@ impl ChatTemplate {
     /// A file that cannot be read or is not JSON, and a `chat_template` in another shape or without a default. Whether the
     /// template itself is sound shows when it is rendered.
     pub fn open(dir: &Path) -> Result<Option<Self>> {
-        let config_path = dir.join(CONFIG_FILE);
-        let config = read_json(&config_path)?;
-        let template_path = dir.join(TEMPLATE_FILE);
-        let (path, source) = if template_path.is_file() {
-            let source = std::fs::read_to_string(&template_path).map_err(Error::io(&template_path))?;
-            (template_path, source)
-        } else {
-            let chosen = match config.get("chat_template") {
-                None | Some(Json::Null) => return Ok(None),
-                Some(value) => default_template(value),
-            };
-            let source = chosen.map_err(|source| Error::Chat { path: config_path.clone(), source })?;
-            (config_path, source)
-        };
-        let mut tokens = special_tokens(&config);
-        if tokens.is_empty() {
-            tokens = special_tokens(&read_json(&dir.join(TOKENS_FILE))?);
-        }
-        Ok(Some(Self { path, source: generation_blocks(&source), tokens }))
+        let Some((path, source)) = files::find(dir)? else { return Ok(None) };
+        // Jinja knows one kind of newline.
+        let source = generation_blocks(&source.replace("\r\n", "\n").replace('\r', "\n"));
+        let named = SpecialTokens::read(dir)?.named.into_iter();
+        let tokens = named.map(|one| (one.name, one.token.content)).collect();
+        Ok(Some(Self { path, source, tokens }))
     }
 
     /// The file that the template stands in.
@@ -186,38 +172,6 @@ fn describe(error: &JinjaError) -> ChatError {
         None => error.kind().to_string(),
     };
     ChatError::Template { line, reason }
-}
-
-/// A JSON file; null where there is none.
-fn read_json(path: &Path) -> Result<Json> {
-    if !path.is_file() {
-        return Ok(Json::Null);
-    }
-    crate::json::read(path)
-}
-
-fn default_template(value: &Json) -> Result<String, ChatError> {
-    if let Some(text) = value.as_str() {
-        return Ok(text.to_owned());
-    }
-    let mut names = Vec::new();
-    for entry in value.as_array().ok_or(ChatError::Shape)? {
-        let text = |field: &str| entry.get(field).and_then(Json::as_str).ok_or(ChatError::Shape);
-        let (name, template) = (text("name")?, text("template")?);
-        if name == "default" {
-            return Ok(template.to_owned());
-        }
-        names.push(name.to_owned());
-    }
-    Err(ChatError::NoDefault { names })
-}
-
-/// `…_token` fields: texts, or the objects that describe an added token.
-fn special_tokens(config: &Json) -> Vec<(String, String)> {
-    let fields = config.as_object().into_iter().flatten();
-    let named = fields.filter(|(name, _)| name.ends_with("_token"));
-    let text = |value: &Json| value.get("content").unwrap_or(value).as_str().map(str::to_owned);
-    named.filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect()
 }
 
 /// `{% generation %}` marks what the assistant wrote, for those who train on it; to render, it is a block like any other.

@@ -11,13 +11,14 @@ use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 
 use super::{Layout, WeightsError};
+use crate::chat::{TEMPLATE_DIR, named_templates};
 use crate::error::{Error, Result};
 use crate::lora::{CONFIG, WEIGHTS};
 use crate::optimizer::join;
 use crate::options::Dtype;
 
 /// What makes a directory open elsewhere, beside weights and `config.json`. Copied as it is where it exists.
-const COMPANIONS: [&str; 9] = [
+const COMPANIONS: [&str; 10] = [
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -27,6 +28,7 @@ const COMPANIONS: [&str; 9] = [
     "vocab.json",
     "merges.txt",
     "chat_template.jinja",
+    "chat_template.json",
 ];
 
 /// Writes checkpoints that look like the one at `source`.
@@ -39,11 +41,6 @@ pub(crate) struct CheckpointWriter {
 impl CheckpointWriter {
     pub(crate) fn new(source: &Path, layout: &Layout) -> Self {
         Self { source: source.to_owned(), layout: layout.clone() }
-    }
-
-    /// The directory whose layout and files are kept.
-    pub(crate) fn source(&self) -> &Path {
-        &self.source
     }
 
     /// Divides the weights anew, into files of at most so many bytes.
@@ -97,6 +94,12 @@ impl CheckpointWriter {
                 let bytes = fs::read(&from).map_err(Error::io(&from))?;
                 write_atomically(&dir.join(name), |temp| fs::write(temp, &bytes))?;
             }
+        }
+        for (name, from) in named_templates(&self.source)? {
+            let to = dir.join(TEMPLATE_DIR);
+            fs::create_dir_all(&to).map_err(Error::io(&to))?;
+            let bytes = fs::read(&from).map_err(Error::io(&from))?;
+            write_atomically(&to.join(format!("{name}.jinja")), |temp| fs::write(temp, &bytes))?;
         }
         Ok(())
     }

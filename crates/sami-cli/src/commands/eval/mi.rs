@@ -14,15 +14,14 @@ use sami_driver::{DriverError, GenerateJob, Wanted, contrast_set, read_sets};
 use sami_eval::evaluation::{Evaluation, file_of};
 use sami_eval::evidence::Evidence;
 use sami_eval::information::{ScoredQuery, paired_difference, read_scores};
-use sami_policy::{ContrastPolicy, PolicyProvider, Sampler, Start};
-use sami_torch::TorchProvider;
+use sami_policy::{PolicyProvider, Start};
+use sami_torch::{ChatTemplate, PromptFormat, TorchPolicy, TorchProvider};
 use serde::Serialize;
 
 use super::{existing, model_dir};
 use crate::args::{at_least_one, query_format};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::instruct::Instructed;
 use crate::output::write_line;
 use crate::progress::interrupted;
 
@@ -98,6 +97,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
             let (name, dir) = named(one, argument)?;
             if models.iter().any(|other| other.name == name) {
                 let reason = format!("{name:?} names two models; give each a name of its own");
+                return Err(Failure::Argument { argument, reason });
+            }
+            if matches!(asked, How::InItsChatFormat) && ChatTemplate::open(&dir)?.is_none() {
+                let reason = format!(
+                    "{} has no chat template; a base model reads the prompts as they are, with --reference",
+                    dir.display()
+                );
                 return Err(Failure::Argument { argument, reason });
             }
             models.push(model(name, dir, asked));
@@ -239,20 +245,17 @@ impl Job<'_> {
         let [pairs, scores, evidence, summary] =
             ["pairs.jsonl", "scores.jsonl", "evidence.jsonl", "summary.json"].map(|name| dir.join(name));
         if !summary.is_file() {
-            let (start, to) = (Start::Base, (scores.as_path(), evidence.as_path()));
-            let provider = TorchProvider::new(&model.dir, sami::engine_options(self.recipe))?;
-            match model.asked {
-                How::AsTheBase => {
-                    self.answer(&mut provider.sampler(start)?, self.task, &pairs)?;
-                    self.score(&mut provider.policy(start)?, &pairs, to)?;
-                }
+            let mut engine = sami::engine_options(self.recipe);
+            let task = match model.asked {
+                How::AsTheBase => self.task,
                 How::InItsChatFormat => {
-                    let task = self.task.instructed()?;
-                    let mut policy = Instructed::new(provider.sampler(start)?, &model.dir)?;
-                    self.answer(&mut policy, &task, &pairs)?;
-                    self.score(&mut policy, &pairs, to)?;
+                    engine.prompt_format = PromptFormat::UserTurn;
+                    &self.task.instructed()?
                 }
-            }
+            };
+            let provider = TorchProvider::new(&model.dir, engine)?;
+            self.answer(&mut provider.sampler(Start::Base)?, task, &pairs)?;
+            self.score(&mut provider.policy(Start::Base)?, &pairs, (&scores, &evidence))?;
         }
         let found = Evaluation::read(&pairs, &scores).map_err(sami_eval::Error::from)?;
         if found.asked != self.queries.len() {
@@ -268,7 +271,7 @@ impl Job<'_> {
         Ok(found)
     }
 
-    fn answer<S: Sampler>(&self, sampler: &mut S, task: &Task, pairs: &Path) -> Result<(), Failure> {
+    fn answer(&self, sampler: &mut TorchPolicy, task: &Task, pairs: &Path) -> Result<(), Failure> {
         let order: Vec<usize> = (0..self.queries.len()).collect();
         let params = self.recipe.sampling_params(task.stop_strings())?;
         let job = GenerateJob {
@@ -289,15 +292,12 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn score<P>(
+    fn score(
         &self,
-        policy: &mut P,
+        policy: &mut TorchPolicy,
         pairs: &Path,
         (scores, evidence): (&Path, &Path),
-    ) -> Result<(), Failure>
-    where
-        P: ContrastPolicy<Error = sami_torch::Error>,
-    {
+    ) -> Result<(), Failure> {
         let sets = read_sets(pairs)?;
         let mut lines = Vec::with_capacity(sets.len());
         let total = sets.len();

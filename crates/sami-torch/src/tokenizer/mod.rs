@@ -4,42 +4,79 @@
 //! without one at the end: an end-of-sequence token is only ever sampled, never appended. A prompt that spells its BOS out
 //! gets no second one. A rendered conversation has exactly the special tokens that its template wrote.
 
-use std::path::{Path, PathBuf};
+mod special;
+mod stop;
 
-use serde_json::Value;
+use std::path::Path;
 
+use sami_policy::ChatMessage;
+
+use crate::chat::{ChatError, ChatTemplate};
 use crate::error::{Error, Result};
 use crate::json;
 
-/// A checkpoint's tokenizer.
+pub(crate) use special::{CONFIG_FILE, SpecialTokens, object};
+pub use stop::StopToken;
+
+/// A checkpoint's tokenizer, with its chat template where it has one.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    stop: Vec<StopToken>,
+    /// Their ids.
     eos: Vec<u32>,
+    template: Option<ChatTemplate>,
+    /// `tokenizer.json`.
+    path: std::path::PathBuf,
 }
 
 impl Tokenizer {
-    /// Reads `dir/tokenizer.json`; the end-of-sequence ids come from `generation_config.json`, else `config.json`.
+    /// Reads `dir/tokenizer.json` and what stands beside it: special tokens, the chat template, and the tokens that end a text.
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join("tokenizer.json");
+        let fail = |reason: String| Error::Tokenizer { path: path.clone(), reason };
         if !path.is_file() {
-            return Err(Error::Tokenizer {
-                path,
-                reason: "not found; save the tokenizer in its fast form (tokenizer.json) beside the weights"
-                    .into(),
-            });
+            let reason = "not found; save the tokenizer in its fast form (tokenizer.json) beside the weights";
+            return Err(fail(reason.into()));
         }
         let mut inner = json::read_text(&path)?
             .parse::<tokenizers::Tokenizer>()
-            .map_err(|error| Error::Tokenizer { path: path.clone(), reason: error.to_string() })?;
+            .map_err(|error| fail(error.to_string()))?;
         // A checkpoint's batch settings must not cut or pad what is scored.
         inner.with_padding(None);
-        inner.with_truncation(None).map_err(|error| Error::Tokenizer { path, reason: error.to_string() })?;
-        Ok(Self { inner, eos: end_of_sequence(dir)? })
+        inner.with_truncation(None).map_err(|error| fail(error.to_string()))?;
+        let special = SpecialTokens::read(dir)?;
+        special.add_to(&mut inner).map_err(|error| fail(error.to_string()))?;
+        let template = ChatTemplate::open(dir)?;
+        let stop = stop::stop_tokens(dir, &inner, &special, template.as_ref())?;
+        let eos = stop.iter().map(|token| token.id).collect();
+        Ok(Self { inner, stop, eos, template, path })
     }
 
-    /// The end-of-sequence ids; none where the checkpoint names none.
+    /// The ids of the tokens that end a text; none where the checkpoint names none.
     pub fn eos(&self) -> &[u32] {
         &self.eos
+    }
+
+    /// The tokens that end a text, and the files that name them: `generation_config.json`, `config.json`, the `eos_token` of
+    /// `tokenizer_config.json`, and what the chat template writes at the end of an assistant's turn.
+    pub fn stop_tokens(&self) -> &[StopToken] {
+        &self.stop
+    }
+
+    /// The chat template; a base model has none.
+    pub fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
+    /// The chat template of a checkpoint that must have one.
+    pub(crate) fn require_chat_template(&self) -> Result<&ChatTemplate> {
+        let path = self.path.parent().unwrap_or(&self.path).to_owned();
+        self.template.as_ref().ok_or(Error::Chat { path, source: ChatError::NoTemplate })
+    }
+
+    /// Tokens of a conversation, up to where the assistant's answer begins.
+    pub fn encode_chat(&self, messages: &[ChatMessage], what: &str) -> Result<Vec<u32>> {
+        self.encode_rendered(&self.require_chat_template()?.render(messages, true)?, what)
     }
 
     /// Number of tokens, added ones included.
@@ -98,27 +135,4 @@ impl Tokenizer {
         }
         decode(ids)
     }
-}
-
-fn end_of_sequence(dir: &Path) -> Result<Vec<u32>> {
-    for file in ["generation_config.json", "config.json"] {
-        let path: PathBuf = dir.join(file);
-        if !path.is_file() {
-            continue;
-        }
-        let value = json::read(&path)?;
-        let ids: Vec<u32> = match value.get("eos_token_id") {
-            Some(Value::Array(ids)) => ids.iter().filter_map(as_id).collect(),
-            Some(id) => as_id(id).into_iter().collect(),
-            None => Vec::new(),
-        };
-        if !ids.is_empty() {
-            return Ok(ids);
-        }
-    }
-    Ok(Vec::new())
-}
-
-fn as_id(value: &Value) -> Option<u32> {
-    value.as_u64().and_then(|id| u32::try_from(id).ok())
 }
