@@ -21,7 +21,7 @@ fn without_the_feature_the_next_step_is_said() {
         text.contains("plain.parquet is a Parquet file that cannot be read: this program was built"),
         "{text}"
     );
-    assert!(text.contains("--features parquet"), "{text}");
+    assert!(text.contains("without the feature `parquet`, which is on by default"), "{text}");
 }
 
 #[cfg(feature = "parquet")]
@@ -83,7 +83,7 @@ mod with_the_feature {
         let text = message(&fixture("numbers.parquet"), QueryFormat::Jsonl);
         assert!(text.ends_with("numbers.parquet is a Parquet file that cannot be read: it has no column of text or whole numbers"), "{text}");
         let text = message(&fixture("plain.parquet"), QueryFormat::HhRlhf);
-        assert!(text.ends_with("plain.parquet, line 1: the line has no field chosen"), "{text}");
+        assert!(text.ends_with("plain.parquet, line 1: the record has no field chosen; its fields: \"id\", \"prompt\", \"query\""), "{text}");
         let text = read_pairs(&fixture("plain.parquet")).unwrap_err().to_string();
         assert!(text.contains("only queries, one a row, are read from those; write it as JSON"), "{text}");
         let text = message(&fixture("plain.parquet"), QueryFormat::Tldr);
