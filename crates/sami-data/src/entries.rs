@@ -85,12 +85,7 @@ impl Entries {
             }),
             Content::Posts { posts, .. } => posts.next().map(|(index, (id, text))| Entry {
                 place: Place::Record { number: index + 1, line: None },
-                parsed: Ok(Parsed {
-                    id: Some(format!("{label}:{id}")),
-                    text,
-                    mend: None,
-                    repeats: false,
-                }),
+                parsed: Ok(Parsed { id: Some(format!("{label}:{id}")), text, mend: None, repeats: false }),
             }),
         })
     }

@@ -11,6 +11,7 @@ use crate::foreign::Foreign;
 use crate::pairs::PairProblem;
 use crate::parse::KNOWN;
 use crate::records::Place;
+use crate::shape::ShapeProblem;
 use crate::turns::kind;
 
 /// The names of a record's fields, for messages: the first ones, if there are many.
@@ -57,7 +58,9 @@ pub enum BadLine {
         column: usize,
     },
     /// Something else than JSON: plain text, a table.
-    #[error("it is not JSON, for it begins with {begin:?}; plain text with a query on each line has the format text")]
+    #[error(
+        "it is not JSON, for it begins with {begin:?}; plain text with a query on each line has the format text"
+    )]
     NoJson {
         /// Its first characters.
         begin: String,
@@ -80,13 +83,15 @@ pub enum BadLine {
         found: Fields,
     },
     /// No field has a name that says that it holds a query.
-    #[error("the record has no field that is known to hold a query ({KNOWN}); its fields: {found}; name the one to read")]
+    #[error(
+        "the record has no field that is known to hold a query ({KNOWN}); its fields: {found}; name one of them as the query field"
+    )]
     NoQueryField {
         /// Those that are there.
         found: Fields,
     },
     /// Two fields that say different things.
-    #[error("the fields {one} and {other} hold different texts; name the one to read")]
+    #[error("the fields {one} and {other} hold different texts; name one of them as the query field")]
     Ambiguous {
         /// One of them.
         one: &'static str,
@@ -323,6 +328,9 @@ pub enum DataError {
         /// The column that does not.
         absent: &'static str,
     },
+    /// A format and a field that do not go together.
+    #[error(transparent)]
+    Shape(#[from] ShapeProblem),
     /// Rules for responses that mean nothing.
     #[error(transparent)]
     Rules(#[from] TaskProblem),

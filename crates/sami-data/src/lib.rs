@@ -23,11 +23,13 @@ mod no_parquet;
 mod pair_index;
 mod pairs;
 mod paper_pairs;
-mod parse;
+#[cfg(feature = "parquet")]
+mod parquet_nested;
 #[cfg(feature = "parquet")]
 mod parquet_pages;
 #[cfg(feature = "parquet")]
 mod parquet_rows;
+mod parse;
 mod queries;
 mod query_index;
 mod query_report;

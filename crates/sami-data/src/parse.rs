@@ -96,7 +96,9 @@ fn json(record: &str) -> Result<Value, BadLine> {
         Err(error) => error,
     };
     // Python writes NaN and Infinity, which JSON does not know, into fields that nobody reads here.
-    without_nan(record).and_then(|record| serde_json::from_str(&record).ok()).ok_or_else(|| BadLine::json(&error))
+    without_nan(record)
+        .and_then(|record| serde_json::from_str(&record).ok())
+        .ok_or_else(|| BadLine::json(&error))
 }
 
 /// A record with `null` for `NaN` and `Infinity`, if it has one outside of texts.
@@ -136,8 +138,8 @@ fn hh_rlhf(record: &Map<String, Value>) -> Result<Parsed, BadLine> {
 fn comparison(record: &Map<String, Value>) -> Result<Parsed, BadLine> {
     let info = match record.get("info") {
         Some(Value::Object(info)) => info,
+        Some(Value::Null) | None => return Err(BadLine::no_field("info", record)),
         Some(other) => return Err(BadLine::wrong_type("info", other, "an object")),
-        None => return Err(BadLine::no_field("info", record)),
     };
     let inner = |name: &'static str, shown| match info.get(name) {
         Some(Value::String(text)) => Ok(text.clone()),
@@ -174,9 +176,7 @@ fn is_blank(value: &Value) -> bool {
 fn plain(shape: &QueryShape, record: &Map<String, Value>) -> Result<Parsed, BadLine> {
     let Some(first) = first_field(record) else {
         return match record.get("chosen") {
-            Some(turns @ Value::Array(_)) => {
-                Ok(Parsed::new(id(record)?, turn_of(shape, "chosen", turns)?))
-            }
+            Some(turns @ Value::Array(_)) => Ok(Parsed::new(id(record)?, turn_of(shape, "chosen", turns)?)),
             _ if ["query"].into_iter().chain(FIELDS).any(|name| record.contains_key(name)) => {
                 Err(BadLine::Empty)
             }
@@ -187,7 +187,9 @@ fn plain(shape: &QueryShape, record: &Map<String, Value>) -> Result<Parsed, BadL
     if first != "query" {
         let same = |text: &str| turns::newlines(text).trim() == turns::newlines(&found.0).trim();
         for name in FIELDS.into_iter().filter(|name| *name != first) {
-            if record.get(name).is_some_and(|value| !is_blank(value)) && !same(&of_name(shape, record, name)?.0) {
+            if record.get(name).is_some_and(|value| !is_blank(value))
+                && !same(&of_name(shape, record, name)?.0)
+            {
                 return Err(BadLine::Ambiguous { one: first, other: name });
             }
         }

@@ -66,7 +66,9 @@ enum Layout {
     /// Values that go over several lines.
     Values,
     /// Elements of an array, on this line now.
-    Array { line: usize },
+    Array {
+        line: usize,
+    },
 }
 
 impl RecordReader {
@@ -167,8 +169,9 @@ impl RecordReader {
                 self.ended = true;
                 return Ok(None);
             }
-            Ok(Element::Next) => String::from_utf8(bytes)
-                .map_err(|error| BadLine::Utf8(error.utf8_error().valid_up_to() + 1)),
+            Ok(Element::Next) => {
+                String::from_utf8(bytes).map_err(|error| BadLine::Utf8(error.utf8_error().valid_up_to() + 1))
+            }
             // Where the next element begins is not known any more.
             Ok(Element::Bad(problem)) => {
                 self.ended = true;

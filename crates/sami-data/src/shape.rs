@@ -87,7 +87,7 @@ pub enum ShapeProblem {
     #[error("{0:?} names no field; write it as name or outer.inner")]
     EmptyPart(String),
     /// A format that says itself where its query stands.
-    #[error("the format {} has its own field; a field goes with auto or jsonl", name(*.0))]
+    #[error("the format {} says itself where its query stands; a field goes with auto or jsonl", name(*.0))]
     FormatHasField(QueryFormat),
 }
 

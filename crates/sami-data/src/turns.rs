@@ -24,7 +24,8 @@ pub(crate) fn of_dialogue(dialogue: &str) -> Result<Turn, BadLine> {
     let dialogue = newlines(dialogue);
     let rest = dialogue.trim_start().strip_prefix("Human:").ok_or(BadLine::NoHumanTurn)?;
     let spaced = rest.contains("\n\nAssistant:") || rest.contains("\n\nHuman:");
-    let (answer, human) = if spaced { ("\n\nAssistant:", "\n\nHuman:") } else { ("\nAssistant:", "\nHuman:") };
+    let (answer, human) =
+        if spaced { ("\n\nAssistant:", "\n\nHuman:") } else { ("\nAssistant:", "\nHuman:") };
     let asked = &rest[..rest.find(answer).unwrap_or(rest.len())];
     let turns: Vec<_> = asked.split(human).map(str::trim).collect();
     let marked = |line: &str| ["Assistant:", "Human:"].iter().any(|mark| line.starts_with(mark));

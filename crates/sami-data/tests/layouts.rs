@@ -13,7 +13,10 @@ fn zstd(bytes: impl AsRef<[u8]>) -> Vec<u8> {
 }
 
 fn records() -> Vec<Value> {
-    ["a", "b }]\",[{", "c\n\"x\": {\n", "d"].iter().map(|query| json!({"query": query, "n": [1, {}]})).collect()
+    ["a", "b }]\",[{", "c\n\"x\": {\n", "d"]
+        .iter()
+        .map(|query| json!({"query": query, "n": [1, {}]}))
+        .collect()
 }
 
 /// The same records in every layout.
@@ -26,10 +29,16 @@ fn layouts() -> Vec<(&'static str, Vec<u8>)> {
         ("lines", lines.clone().into_bytes()),
         ("blank lines", format!("\n{}\n \t\n\n", lines.replace('\n', "\n\n")).into_bytes()),
         ("array", serde_json::to_vec(&records).unwrap()),
-        ("pretty array", format!("\u{feff}\n {}\r\n\n", serde_json::to_string_pretty(&records).unwrap()).into_bytes()),
+        (
+            "pretty array",
+            format!("\u{feff}\n {}\r\n\n", serde_json::to_string_pretty(&records).unwrap()).into_bytes(),
+        ),
         ("array of lines", format!("[\n{}\n]", lines.replace('\n', ",\r\n")).into_bytes()),
         ("pretty values", pretty.join("\n").into_bytes()),
-        ("pretty values, BOM, CRLF", format!("\u{feff}{}\r\n", pretty.join("\n\n")).replace('\n', "\r\n").into_bytes()),
+        (
+            "pretty values, BOM, CRLF",
+            format!("\u{feff}{}\r\n", pretty.join("\n\n")).replace('\n', "\r\n").into_bytes(),
+        ),
         ("gzip", gzip(&lines)),
         ("zstd", zstd(&lines)),
         ("zstd in frames", [zstd(&lines[..20]), zstd(&lines[20..])].concat()),
@@ -39,7 +48,8 @@ fn layouts() -> Vec<(&'static str, Vec<u8>)> {
 
 #[test]
 fn every_layout_gives_the_same_queries() {
-    let expected: Vec<_> = records().iter().map(|one| one["query"].as_str().unwrap().trim().to_owned()).collect();
+    let expected: Vec<_> =
+        records().iter().map(|one| one["query"].as_str().unwrap().trim().to_owned()).collect();
     for (name, bytes) in layouts() {
         let files = Files::new();
         let path = [files.write("data.json", bytes)];
@@ -84,12 +94,12 @@ fn a_bad_record_is_named_by_its_place() {
     };
     let empty = "the query is empty";
     assert_eq!(refused("\n{\"query\": \"a\"}\n\n{\"query\": \"\"}"), format!(", line 4: {empty}"));
-    assert_eq!(refused("[\n{\"query\": \"a\"},\n\n{\"query\": \"\"}]"), format!(", record 2 (line 4): {empty}"));
-    assert_eq!(refused("{\n\"query\": \"a\"}\n{\n\"query\": \"\"}"), format!(", record 2 (line 3): {empty}"));
     assert_eq!(
-        refused("{\"question\": {\"0\": \"POST: \"}}"),
-        ", record 1: the query is empty"
+        refused("[\n{\"query\": \"a\"},\n\n{\"query\": \"\"}]"),
+        format!(", record 2 (line 4): {empty}")
     );
+    assert_eq!(refused("{\n\"query\": \"a\"}\n{\n\"query\": \"\"}"), format!(", record 2 (line 3): {empty}"));
+    assert_eq!(refused("{\"question\": {\"0\": \"POST: \"}}"), ", record 1: the query is empty");
     let array = |what: &str| format!("the JSON array is damaged: {what}");
     let comma = array("a comma is missing, or one too many");
     let ends = array("the file ends before its array does");
@@ -117,11 +127,23 @@ fn files_of_another_kind_are_named() {
             b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n",
             "a Git LFS pointer, not the data; fetch the data with `git lfs pull`",
         ),
-        (b"/annex/objects/SHA256E-s1--1\n", "a git-annex pointer, not the data; fetch the data with `git annex get`"),
-        (b"\n<!DOCTYPE html>\n<html>", "an HTML page, not data; the download gave a web page, so look at its address"),
-        (b"<html lang=\"en\">", "an HTML page, not data; the download gave a web page, so look at its address"),
+        (
+            b"/annex/objects/SHA256E-s1--1\n",
+            "a git-annex pointer, not the data; fetch the data with `git annex get`",
+        ),
+        (
+            b"\n<!DOCTYPE html>\n<html>",
+            "an HTML page, not data; the download gave a web page, so look at its address",
+        ),
+        (
+            b"<html lang=\"en\">",
+            "an HTML page, not data; the download gave a web page, so look at its address",
+        ),
         (b"<?xml version=\"1.0\"?>", "XML; write it as JSON lines"),
-        (b"\xfd7zXZ\0\0\x04", "compressed by xz; decompress it with `xz -d`, or compress it with gzip or zstd"),
+        (
+            b"\xfd7zXZ\0\0\x04",
+            "compressed by xz; decompress it with `xz -d`, or compress it with gzip or zstd",
+        ),
         (b"BZh91AY&SY", "compressed by bzip2; decompress it with `bzip2 -d`, or use gzip or zstd"),
         (b"\x04\x22\x4d\x18\x64", "compressed by lz4; decompress it with `lz4 -d`, or use gzip or zstd"),
         (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive; unpack it, and give the files in it"),
@@ -132,7 +154,10 @@ fn files_of_another_kind_are_named() {
         (b"\x40\x01\0\0\0\0\0\0{\"__metadata__\"", "a safetensors file, weights of a model, not data"),
         (b"\x80\x04\x95", "a Python pickle; write its records as JSON lines"),
         (b"ARROW1\0\0", "an Arrow file; write it as Parquet or JSON lines (`Dataset.to_json`)"),
-        (b"\xff\xff\xff\xff\x70\0\0\0", "an Arrow file; write it as Parquet or JSON lines (`Dataset.to_json`)"),
+        (
+            b"\xff\xff\xff\xff\x70\0\0\0",
+            "an Arrow file; write it as Parquet or JSON lines (`Dataset.to_json`)",
+        ),
         (b"Obj\x01\x04", "an Avro file; write it as Parquet or JSON lines"),
         (b"%PDF-1.7", "a PDF document, not data"),
         (b"\xff\xfe{\0", "text in UTF-16; convert it to UTF-8 (`iconv -f UTF-16 -t UTF-8`)"),
@@ -176,7 +201,10 @@ fn damaged_zstd_is_the_last_line_s_problem() {
     let whole = zstd(text);
     let path = [files.write("data.jsonl.zst", &whole[..whole.len() - 3])];
     let error = read_queries(&path, QueryFormat::Auto, OnBadLine::Stop).unwrap_err().to_string();
-    assert!(error.contains("the zstd data is damaged or cut off (incomplete frame); fetch the file again"), "{error}");
+    assert!(
+        error.contains("the zstd data is damaged or cut off (incomplete frame); fetch the file again"),
+        "{error}"
+    );
     let read = read_queries(&path, QueryFormat::Auto, OnBadLine::Skip).unwrap();
     assert_eq!(read.report.files[0].skipped["damaged-zstd"], 1);
 }
@@ -190,7 +218,10 @@ fn pairs_are_read_from_every_compression() {
     });
     let lines = format!("\u{feff}{record}\r\n\r\n{}\r\n", record.to_string().replace("\"q\"", "\"r\""));
     let entry = |n: usize| json!([{"prompt": "A:", "response": " x", "example_id": n}, {"prompt": "B:", "response": " y", "example_id": n}]);
-    let paper = format!("\u{feff}{}\r\n", serde_json::to_string_pretty(&json!({"0": entry(0), "1": entry(1)})).unwrap());
+    let paper = format!(
+        "\u{feff}{}\r\n",
+        serde_json::to_string_pretty(&json!({"0": entry(0), "1": entry(1)})).unwrap()
+    );
     for text in [lines, paper] {
         for bytes in [text.clone().into_bytes(), gzip(&text), zstd(&text)] {
             let path = files.write("pairs", bytes);

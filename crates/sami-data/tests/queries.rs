@@ -31,15 +31,15 @@ fn the_first_human_turn_is_the_query() {
     ];
     let path = files.write("dialogues.jsonl", lines.join("\n"));
     let read = read_queries(&[&path], QueryFormat::HhRlhf, OnBadLine::Stop).unwrap();
-    assert_eq!(texts(&read.queries), ["How?", "Two\nlines, and \"Human: \" inside", "Alone", "First\n\nSecond"]);
+    assert_eq!(
+        texts(&read.queries),
+        ["How?", "Two\nlines, and \"Human: \" inside", "Alone", "First\n\nSecond"]
+    );
     let ids: Vec<_> = read.queries.iter().map(|query| query.id.as_str()).collect();
     assert_eq!(ids, ["dialogues:1", "dialogues:2", "dialogues:3", "dialogues:4"]);
     let report = &read.report.files[0];
     assert_eq!((report.lines, report.queries, report.duplicates), (5, 4, 1));
-    assert_eq!(
-        read.report.to_string(),
-        "4 queries, 1 duplicate dropped, 1 line mended (joined-turns 1)"
-    );
+    assert_eq!(read.report.to_string(), "4 queries, 1 duplicate dropped, 1 line mended (joined-turns 1)");
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn bad_lines() -> Vec<(&'static str, QueryFormat, Vec<u8>, &'static str)> {
             Jsonl,
             line("{\"text\": \"?\"}"),
             ", line 2: the record has no field that is known to hold a query (query, prompt, question, instruction, messages, \
-             conversations, conversation); its fields: \"text\"; name the one to read",
+             conversations, conversation); its fields: \"text\"; name one of them as the query field",
         ),
         (
             "repeated-id",
@@ -340,12 +340,18 @@ fn a_post_with_several_comparisons_is_taken_once() {
             read_queries(&[&path], QueryFormat::TldrComparisons, OnBadLine::Stop).unwrap_err().to_string();
         error.strip_prefix(&format!("{}, ", path.display())).unwrap().to_owned()
     };
-    assert_eq!(refused("{\"summaries\": []}"), "line 1: the record has no field info; its fields: \"summaries\"");
+    assert_eq!(
+        refused("{\"summaries\": []}"),
+        "line 1: the record has no field info; its fields: \"summaries\""
+    );
     assert_eq!(
         refused("{\"info\": {\"id\": \"x\", \"article\": \"news\"}}"),
         "line 1: the record has no field info.post; its fields: \"article\", \"id\""
     );
-    assert_eq!(refused("{\"info\": {\"post\": \"x\"}}"), "line 1: the record has no field info.id; its fields: \"post\"");
+    assert_eq!(
+        refused("{\"info\": {\"post\": \"x\"}}"),
+        "line 1: the record has no field info.id; its fields: \"post\""
+    );
 }
 
 #[test]

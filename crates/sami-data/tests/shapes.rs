@@ -4,9 +4,7 @@
 mod common;
 
 use common::Files;
-use sami_data::{
-    FieldPath, OnBadLine, QueryFormat, QueryShape, ShapeProblem, read_prompts, read_queries,
-};
+use sami_data::{FieldPath, OnBadLine, QueryFormat, QueryShape, ShapeProblem, read_prompts, read_queries};
 use serde_json::{Value, json};
 
 /// The query of one record, or what is wrong with it.
@@ -65,17 +63,17 @@ fn what_is_not_known_or_not_clear_is_refused() {
                  messages, conversations, conversation); its fields: ";
     let many: serde_json::Map<String, Value> = (0..10).map(|n| (format!("f{n}"), n.into())).collect();
     for (record, message) in [
-        (json!({"text": "Who?"}), format!("{known}\"text\"; name the one to read")),
-        (json!({}), format!("{known}none; name the one to read")),
+        (json!({"text": "Who?"}), format!("{known}\"text\"; name one of them as the query field")),
+        (json!({}), format!("{known}none; name one of them as the query field")),
         (
             json!(many),
             format!(
-                "{known}\"f0\", \"f1\", \"f2\", \"f3\", \"f4\", \"f5\", \"f6\", \"f7\" and 2 more; name the one to read"
+                "{known}\"f0\", \"f1\", \"f2\", \"f3\", \"f4\", \"f5\", \"f6\", \"f7\" and 2 more; name one of them as the query field"
             ),
         ),
         (
             json!({"prompt": "Answer: who?", "question": "who?"}),
-            "the fields prompt and question hold different texts; name the one to read".to_owned(),
+            "the fields prompt and question hold different texts; name one of them as the query field".to_owned(),
         ),
         (json!({"prompt": " ", "messages": []}), "the query is empty".to_owned()),
         (json!({"prompt": 3}), "the field prompt holds a number, not text or a list of turns".to_owned()),
@@ -128,10 +126,7 @@ fn of_turns_the_first_user_turn_is_the_query() {
     let path = files.write("twice.jsonl", twice.to_string());
     let read = read_queries(&[path], QueryFormat::Auto, OnBadLine::Stop).unwrap();
     assert_eq!(read.queries[0].text, "Who?\n\nAnd why?");
-    assert_eq!(
-        read.report.to_string(),
-        "1 query, 0 duplicates dropped, 1 line mended (joined-turns 1)"
-    );
+    assert_eq!(read.report.to_string(), "1 query, 0 duplicates dropped, 1 line mended (joined-turns 1)");
 }
 
 #[test]
@@ -160,7 +155,11 @@ fn dialogues_survive_other_newlines() {
     }
     // All of it is counted.
     let files = Files::new();
-    let lines = ["\nHuman: a\nAssistant: b", "\n\nHuman: c\n\nHuman: d\n\nAssistant: e", "\n\nHuman: f\nAssistant: g\n\nHuman: h"];
+    let lines = [
+        "\nHuman: a\nAssistant: b",
+        "\n\nHuman: c\n\nHuman: d\n\nAssistant: e",
+        "\n\nHuman: f\nAssistant: g\n\nHuman: h",
+    ];
     let lines: Vec<_> = lines.iter().map(|chosen| json!({ "chosen": chosen }).to_string()).collect();
     let path = files.write("odd.jsonl", lines.join("\r\n"));
     let read = read_queries(&[path], QueryFormat::Auto, OnBadLine::Skip).unwrap();
@@ -201,7 +200,7 @@ fn a_field_may_be_named() {
     assert_eq!(problem, ShapeProblem::FormatHasField(QueryFormat::HhRlhf));
     assert_eq!(
         problem.to_string(),
-        "the format hh-rlhf has its own field; a field goes with auto or jsonl"
+        "the format hh-rlhf says itself where its query stands; a field goes with auto or jsonl"
     );
 }
 

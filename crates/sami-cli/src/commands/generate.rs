@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let params = args.sampling.params(args.max_new_tokens, task.stop_strings().to_vec())?;
     let endpoint = args.server.endpoint()?;
     let data = args.task.data.iter().map(|file| hub::data(file)).collect::<Result<Vec<_>, _>>()?;
-    let queries = QueryIndex::open(&data, args.task.format, OnBadLine::Stop)?;
+    let queries = QueryIndex::open(&data, args.task.format.shape()?, OnBadLine::Stop)?;
     context.say(&queries.report().to_string());
     let order: Vec<usize> = (0..queries.len()).collect();
     let job = GenerateJob {

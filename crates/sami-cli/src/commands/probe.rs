@@ -75,7 +75,7 @@ struct Found {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let task = task(&args.task.task)?;
     let data = args.task.data.iter().map(|file| hub::data(file)).collect::<Result<Vec<_>, _>>()?;
-    let all = read_queries(&data, args.task.format, OnBadLine::Stop)?.queries;
+    let all = read_queries(&data, args.task.format.shape()?, OnBadLine::Stop)?.queries;
     let n = args.queries.min(all.len());
     let queries: Vec<Query> = (0..n).map(|i| all[i * all.len() / n].clone()).collect();
     let sampling = sami_policy::SamplingParamsBuilder {
