@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sami_constitution::{PrincipleSet, Task};
-use sami_data::{DataError, FieldPath, QueryFormat, QueryShape};
+use sami_data::{DataError, FieldPath, OnBadLine, QueryFormat, QueryShape};
 use sami_torch::{Device, Dtype};
 
 use crate::failure::Failure;
@@ -58,6 +58,9 @@ pub(crate) struct TaskArgs {
     pub(crate) data: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
+    /// What to do with a line that gives no query: stop, or skip it and say how many were.
+    #[arg(long, value_name = "WHAT", default_value = "stop", value_parser = on_bad_line)]
+    pub(crate) on_bad_line: OnBadLine,
     /// TOML file of principles and antitheses; default: the built-in helpful/harmless ones.
     #[arg(long, value_name = "FILE")]
     pub(crate) principles: Option<PathBuf>,
@@ -105,6 +108,10 @@ pub(crate) fn task(named: &str) -> Result<Task, Failure> {
 
 /// What a record of a file of queries is.
 fn query_format(text: &str) -> Result<QueryFormat, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
+
+fn on_bad_line(text: &str) -> Result<OnBadLine, String> {
     serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 

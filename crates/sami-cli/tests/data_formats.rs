@@ -92,6 +92,26 @@ fn queries_are_read_from_what_data_sets_hold() {
 }
 
 #[test]
+fn lines_that_give_no_query_stop_the_command_or_are_counted() {
+    let world = World::new();
+    let clear = json!({"chosen": "\n\nHuman: Clear?\n\nAssistant: Yes."});
+    let mixed = json!({"chosen": "\n\nHuman: a\nAssistant: b\n\nHuman: c\n\nAssistant: d"});
+    world.write("mixed.jsonl", &format!("{clear}\n{mixed}\n{{\"chosen\": \"Hello\"}}\n"));
+    let generate = "generate --model model --data mixed.jsonl --out g.jsonl --max-new-tokens 2";
+    let output = world.sami(generate);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("mixed.jsonl, line 2: a line of its first human turn begins with"), "{said}");
+    let output = world.sami(&format!("{generate} --on-bad-line skip"));
+    let said = text(&output.stderr) + &text(&output.stdout);
+    assert!(
+        said.contains("1 query, 0 duplicates dropped, 2 lines skipped (no-human-turn 1, unclear-turns 1)"),
+        "{said}"
+    );
+    assert_eq!(world.lines("g.jsonl")[0]["query"], "Clear?");
+}
+
+#[test]
 fn a_field_is_named_by_flag_and_by_recipe() {
     let world = World::new();
     let record =

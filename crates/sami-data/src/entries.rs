@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{BadLine, DataError};
+use crate::bad_line::BadLine;
+use crate::error::DataError;
 use crate::lines::LineReader;
 use crate::parse::{Parsed, is_posts, parse};
 use crate::records::{Place, RecordReader};

@@ -14,6 +14,7 @@
 
 mod append;
 mod atomic;
+mod bad_line;
 mod entries;
 mod error;
 mod foreign;
@@ -50,8 +51,9 @@ use parquet_rows::ParquetRows;
 
 pub use append::JsonlAppender;
 pub use atomic::atomic_write;
+pub use bad_line::{BadLine, Fields};
 pub use entries::read_prompts;
-pub use error::{BadLine, DataError, Fields};
+pub use error::DataError;
 pub use foreign::Foreign;
 pub use lines::{Line, LineReader, MAX_LINE_BYTES};
 pub use pair_index::PairIndex;

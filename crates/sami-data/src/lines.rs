@@ -3,7 +3,8 @@
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
-use crate::error::{BadLine, DataError};
+use crate::bad_line::BadLine;
+use crate::error::DataError;
 use crate::source::{Source, sha256};
 
 /// A longer line is refused, not held: 64 MiB.

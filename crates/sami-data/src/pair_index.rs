@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::error::{BadLine, DataError};
+use crate::bad_line::BadLine;
+use crate::error::DataError;
 use crate::pairs::{PairReader, PairRecord};
 
 /// The records of a pairs file that no filter rejected, in its order. Of our JSONL, 8 bytes per record are held; the paper's

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::error::{BadLine, DataError};
+use crate::bad_line::BadLine;
+use crate::error::DataError;
 use crate::lines::{BOM, LineReader};
 use crate::paper_pairs;
 use crate::responses::Rejection;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::error::{BadLine, Fields};
+use crate::bad_line::{BadLine, Fields};
 use crate::query_report::Mend;
 use crate::shape::{FieldPath, QueryFormat, QueryShape};
 use crate::turns;

@@ -6,8 +6,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::bad_line::BadLine;
 use crate::entries::{Entries, Entry, Input};
-use crate::error::{BadLine, DataError};
+use crate::error::DataError;
 use crate::parse::Parsed;
 use crate::query_report::{FileReport, QueryReport, counts};
 use crate::shape::QueryShape;

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 
-use crate::error::{BadLine, DataError};
+use crate::bad_line::BadLine;
+use crate::error::DataError;
 use crate::lines::{BOM, LineReader, MAX_LINE_BYTES, damage};
 
 /// Where a record stands.

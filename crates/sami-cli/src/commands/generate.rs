@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use sami_constitution::{
     ChosenContrasts, ConstitutionSource, ConstitutionSpace, Contrasts, QueryConstitutions,
 };
-use sami_data::{OnBadLine, QueryIndex};
+use sami_data::QueryIndex;
 use sami_driver::{GenerateJob, GenerateReport, Wanted};
 use sami_remote::RemoteSampler;
 use serde::Serialize;
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let params = args.sampling.params(args.max_new_tokens, task.stop_strings().to_vec())?;
     let endpoint = args.server.endpoint()?;
     let data = args.task.data.iter().map(|file| hub::data(file)).collect::<Result<Vec<_>, _>>()?;
-    let queries = QueryIndex::open(&data, args.task.format.shape()?, OnBadLine::Stop)?;
+    let queries = QueryIndex::open(&data, args.task.format.shape()?, args.task.on_bad_line)?;
     context.say(&queries.report().to_string());
     let order: Vec<usize> = (0..queries.len()).collect();
     let job = GenerateJob {
