@@ -52,8 +52,8 @@ pub(crate) struct SamplingArgs {
 // Queries, and what is asked of a model about them.
 #[derive(Debug, Args)]
 pub(crate) struct TaskArgs {
-    /// Queries: JSON lines, JSON or Parquet, also compressed by gzip or zstd; or hub:org/name/path/of/file. May be given several
-    /// times.
+    /// Queries: JSON lines, JSON or Parquet, also compressed by gzip or zstd; or
+    /// hub:org/name/path/of/file. May be given several times.
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) data: Vec<PathBuf>,
     #[command(flatten)]
@@ -72,10 +72,12 @@ pub(crate) struct TaskArgs {
 // What the records of a file of queries are.
 #[derive(Debug, Args)]
 pub(crate) struct FormatArgs {
-    /// What a record of the file is: auto (told by its fields), hh-rlhf, jsonl, text (each line), tldr or tldr-comparisons.
+    /// What a record of the file is: auto (told by its fields), hh-rlhf, jsonl, text (each line),
+    /// tldr or tldr-comparisons.
     #[arg(long, default_value = "auto", value_parser = query_format)]
     format: QueryFormat,
-    /// The field with the query, for example body.messages. Of a list of turns the first user turn is taken.
+    /// The field with the query, for example body.messages. Of a list of turns the first user turn
+    /// is taken.
     #[arg(long, value_name = "FIELD")]
     query_field: Option<FieldPath>,
 }

@@ -101,7 +101,7 @@ fn lines_that_give_no_query_stop_the_command_or_are_counted() {
     let output = world.sami(generate);
     assert_eq!(output.status.code(), Some(2));
     let said = text(&output.stderr);
-    assert!(said.contains("mixed.jsonl, line 2: a line of its first human turn begins with"), "{said}");
+    assert!(said.contains("mixed.jsonl, line 2: its first human turn holds"), "{said}");
     let output = world.sami(&format!("{generate} --on-bad-line skip"));
     let said = text(&output.stderr) + &text(&output.stdout);
     assert!(

@@ -105,10 +105,10 @@ pub enum BadLine {
     /// HH-RLHF marks turns.
     #[error("\"chosen\" does not begin with \"\\n\\nHuman:\", so it has no first human turn")]
     NoHumanTurn,
-    /// Turns of which some are marked otherwise.
+    /// Turns of which some are marked otherwise, or not on lines of their own.
     #[error(
-        "a line of its first human turn begins with \"Human:\" or \"Assistant:\", without a blank line before it as elsewhere in the dialogue, \
-         so where the turn ends is not clear"
+        "its first human turn holds \"Human:\" or \"Assistant:\", marked otherwise than elsewhere in the dialogue, so where the \
+         turn ends is not clear"
     )]
     TurnMark,
     /// A conversation that the user does not begin.

@@ -1,4 +1,5 @@
-//! The queries of one file as they stand in it: the one reader behind queries, their index and prompts.
+//! The queries of one file as they stand in it: the one reader behind queries, their index and
+//! prompts.
 
 use std::path::{Path, PathBuf};
 
@@ -77,7 +78,8 @@ impl Entries {
         Ok(Self { shape, content: Content::Posts { posts, sha256: lines.sha256() } })
     }
 
-    /// The next entry; `None` after the last. Ids of posts stand behind the file's `label`, for they are numbers in each file.
+    /// The next entry; `None` after the last. Ids of posts stand behind the file's `label`, for
+    /// they are numbers in each file.
     pub(crate) fn next(&mut self, label: &str) -> Result<Option<Entry>, DataError> {
         Ok(match &mut self.content {
             Content::Records(records) => records.next()?.map(|record| Entry {
@@ -100,7 +102,8 @@ impl Entries {
     }
 }
 
-/// Prompts as they stand in a file: every one, and every character of it. Of turns the first user turn is taken.
+/// Prompts as they stand in a file: every one, and every character of it. Of turns the first user
+/// turn is taken.
 ///
 /// # Errors
 ///

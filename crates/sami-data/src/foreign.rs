@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// A kind of file that is handed over in place of data, by mistake or because a download went wrong.
+/// A kind of file that is handed over in place of data, by mistake or because a download went
+/// wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Foreign {
     /// What Git keeps in place of a large file.
@@ -37,6 +38,8 @@ pub enum Foreign {
     Arrow,
     /// Apache Avro.
     Avro,
+    /// Apache ORC.
+    Orc,
     /// HDF5.
     Hdf5,
     /// An SQLite database.
@@ -45,6 +48,8 @@ pub enum Foreign {
     Pdf,
     /// Text in UTF-16.
     Utf16,
+    /// Something compressed within what is compressed.
+    Inner,
 }
 
 /// How files begin that are told by that alone.
@@ -66,6 +71,10 @@ const MARKS: &[(&[u8], Foreign)] = &[
     (b"%PDF-", Foreign::Pdf),
     (b"\xff\xfe", Foreign::Utf16),
     (b"\xfe\xff", Foreign::Utf16),
+    // Files that begin so are read themselves; here it is what a compressed file holds.
+    (b"\x1f\x8b", Foreign::Inner),
+    (b"\x28\xb5\x2f\xfd", Foreign::Inner),
+    (b"PAR1", Foreign::Inner),
 ];
 
 impl Foreign {
@@ -78,9 +87,14 @@ impl Foreign {
             let named = |name: &[u8]| begin.windows(name.len()).any(|window| window == name);
             return Some(if named(b"/data.pkl") { Self::Torch } else { Self::Zip });
         }
-        // Pickles name their protocol; the oldest ones are text and begin like nothing else.
-        if let [0x80, 2..=5, ..] = begin {
-            return Some(Self::Pickle);
+        match begin {
+            // Pickles name their protocol; the oldest ones are text.
+            [0x80, 2..=5, ..] => return Some(Self::Pickle),
+            // A byte that begins no text follows.
+            [b'O', b'R', b'C', 0..=0x1f, ..] => return Some(Self::Orc),
+            // JSON in UTF-16 without its mark.
+            [b'{' | b'[' | b'"', 0, ..] | [0, b'{' | b'[' | b'"', ..] => return Some(Self::Utf16),
+            _ => {}
         }
         if begin.get(257..262) == Some(b"ustar") {
             return Some(Self::Tar);
@@ -114,10 +128,12 @@ impl fmt::Display for Foreign {
             Self::Pickle => "a Python pickle; write its records as JSON lines",
             Self::Arrow => "an Arrow file; write it as Parquet or JSON lines (`Dataset.to_json`)",
             Self::Avro => "an Avro file; write it as Parquet or JSON lines",
+            Self::Orc => "an ORC file; write it as Parquet or JSON lines",
             Self::Hdf5 => "an HDF5 file; write it as Parquet or JSON lines",
             Self::Sqlite => "an SQLite database; write its rows as JSON lines",
             Self::Pdf => "a PDF document, not data",
             Self::Utf16 => "text in UTF-16; convert it to UTF-8 (`iconv -f UTF-16 -t UTF-8`)",
+            Self::Inner => "compressed twice, or a compressed Parquet file; decompress it once",
         })
     }
 }

@@ -18,18 +18,19 @@ pub(crate) const BOM: &[u8] = &[0xef, 0xbb, 0xbf];
 pub struct Line {
     /// From 1; blank lines count.
     pub number: usize,
-    /// Where it begins, in bytes of the file (of the decompressed one, where it is compressed; 0 in a Parquet file).
+    /// Where it begins, in bytes of the file (of the decompressed one, where it is compressed; 0 in
+    /// a Parquet file).
     pub offset: u64,
     /// Its text without the line end, which may be `\n` or `\r\n`.
     pub text: Result<String, BadLine>,
 }
 
-/// Reads a file line by line. Gzip and zstd are told by the file's first bytes, not by its name, and may have several members
-/// or frames. So is Parquet, whose rows are lines of JSON: an object of the columns that hold text or whole numbers, lists of
-/// them included (feature `parquet`).
+/// Reads a file line by line. Gzip and zstd are told by the file's first bytes, not by its name,
+/// and may have several members or frames. So is Parquet, whose rows are lines of JSON: an object
+/// of the columns that hold text or whole numbers, lists of them included (feature `parquet`).
 ///
-/// Yields every line that is not blank with its number, and [`DataError::Io`] where the system fails. Damaged compressed or
-/// Parquet data is the last line's problem.
+/// Yields every line that is not blank with its number, and [`DataError::Io`] where the system
+/// fails. Damaged compressed or Parquet data is the last line's problem.
 #[derive(Debug)]
 pub struct LineReader {
     path: PathBuf,
@@ -73,7 +74,8 @@ impl LineReader {
         self.number
     }
 
-    /// SHA-256 of the file as it is on disk, in hexadecimal: of all of it once the last line was read.
+    /// SHA-256 of the file as it is on disk, in hexadecimal: of all of it once the last line was
+    /// read.
     pub fn sha256(&self) -> String {
         self.source.sha256()
     }
@@ -185,8 +187,8 @@ enum Fits {
     No,
 }
 
-/// One line without its newline into `line`, or as much of it as fits, and the bytes that it takes in the file; `None` at the
-/// end of the file.
+/// One line without its newline into `line`, or as much of it as fits, and the bytes that it takes
+/// in the file; `None` at the end of the file.
 fn read_line(reader: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<Option<(u64, Fits)>> {
     let read = (&mut *reader).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', line)?;
     if line.last() == Some(&b'\n') {

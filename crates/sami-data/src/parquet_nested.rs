@@ -1,7 +1,8 @@
-//! Where a value of a Parquet column belongs in its row, lists and objects within each other included.
+//! Where a value of a Parquet column belongs in its row, lists and objects within each other
+//! included.
 //!
-//! A column stores its values in a row, each with two levels: how much of its path is there (definition), and which list of the
-//! path goes on with it (repetition).
+//! A column stores its values in a row, each with two levels: how much of its path is there
+//! (definition), and which list of the path goes on with it (repetition).
 
 use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
 use parquet::schema::types::Type;
@@ -18,7 +19,8 @@ pub(crate) struct Leaf {
     steps: Vec<Step>,
 }
 
-/// A step on the way from a row to a value. `present` is the definition level from which on what it leads to is there.
+/// A step on the way from a row to a value. `present` is the definition level from which on what it
+/// leads to is there.
 #[derive(Clone, Debug)]
 enum Step {
     Field {
@@ -62,7 +64,8 @@ impl Leaf {
         self.steps.iter().filter_map(name).collect::<Vec<_>>().join(".")
     }
 
-    /// Puts a value, or what is there of the way to it, into its row. `indexes` counts the elements of each list.
+    /// Puts a value, or what is there of the way to it, into its row. `indexes` counts the elements
+    /// of each list.
     pub(crate) fn put(&self, row: &mut Value, levels: Levels, indexes: &mut Vec<usize>, value: Value) {
         let mut place = row;
         for step in &self.steps {
@@ -183,7 +186,8 @@ impl Walk {
         }
     }
 
-    /// The elements of a list: the only field of the repeated group, or in older files that group itself.
+    /// The elements of a list: the only field of the repeated group, or in older files that group
+    /// itself.
     fn elements(&mut self, list: &str, node: &Type, way: &Way, read: bool) {
         let itself = node.name() == "array" || node.name() == format!("{list}_tuple");
         match node.is_group().then(|| node.get_fields()) {

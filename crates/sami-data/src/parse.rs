@@ -249,7 +249,8 @@ fn turn_of(shape: &QueryShape, name: &str, value: &Value) -> Result<turns::Turn,
     }
 }
 
-/// A text as it is, or the first human turn of one that is a whole dialogue, where the format is to be told.
+/// A text as it is, or the first human turn of one that is a whole dialogue, where the format is to
+/// be told.
 fn unwrapped(shape: &QueryShape, text: String) -> Result<turns::Turn, BadLine> {
     match shape.format() {
         QueryFormat::Auto if turns::is_dialogue(&text) => turns::of_dialogue(&text),

@@ -13,7 +13,8 @@ pub struct FileReport {
     pub path: PathBuf,
     /// SHA-256 of its bytes on disk, in hexadecimal.
     pub sha256: String,
-    /// Its records: its lines, blank ones left out; the elements of its array; its entries in the TL;DR format.
+    /// Its records: its lines, blank ones left out; the elements of its array; its entries in the
+    /// TL;DR format.
     pub lines: usize,
     /// Queries taken from it.
     pub queries: usize,
@@ -21,7 +22,8 @@ pub struct FileReport {
     pub duplicates: usize,
     /// Lines left out, by reason ([`crate::BadLine::name`]).
     pub skipped: BTreeMap<String, usize>,
-    /// Lines that gave a query although their turns are not as they should be, by what was done ([`Mend::name`]).
+    /// Lines that gave a query although their turns are not as they should be, by what was done
+    /// ([`Mend::name`]).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mended: BTreeMap<String, usize>,
 }

@@ -1,4 +1,5 @@
-//! Records of a file, however it is laid out: a line each, a value over several lines each, or the elements of one JSON array.
+//! Records of a file, however it is laid out: a line each, a value over several lines each, or the
+//! elements of one JSON array.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -193,7 +194,8 @@ impl RecordReader {
         begin: &mut usize,
         bytes: &mut Vec<u8>,
     ) -> io::Result<Element> {
-        // What may stand before an element: the bracket before the first one, a comma before the others.
+        // What may stand before an element: the bracket before the first one, a comma before the
+        // others.
         let (before, mut separated) = if self.number == 0 { (b'[', false) } else { (b',', false) };
         let mut scan = Scan::default();
         loop {
@@ -244,7 +246,8 @@ impl RecordReader {
         }
     }
 
-    /// Nothing but white space may follow the array. Reading on to the end also makes the file's hash whole.
+    /// Nothing but white space may follow the array. Reading on to the end also makes the file's
+    /// hash whole.
     fn after_array(&mut self) -> io::Result<Element> {
         loop {
             let buffer = self.lines.source().reader()?.fill_buf()?;

@@ -14,8 +14,8 @@ pub enum QueryFormat {
     /// [`QueryFormat::Jsonl`] describes it. A record that is none of them is refused.
     #[default]
     Auto,
-    /// A dialogue of HH-RLHF, `{"chosen": "\n\nHuman: …\n\nAssistant: …", …}`: its first human turn is the query; later turns
-    /// and the preference label are left unread.
+    /// A dialogue of HH-RLHF, `{"chosen": "\n\nHuman: …\n\nAssistant: …", …}`: its first human turn
+    /// is the query; later turns and the preference label are left unread.
     HhRlhf,
     /// A JSON string, or an object with the query as text or as a list of turns under `query`, `prompt`, `question`,
     /// `instruction` (with `input` or `context` below it), `messages`, `conversations` or `conversation`, and perhaps an
@@ -26,12 +26,13 @@ pub enum QueryFormat {
     Text,
     /// The paper's file of TL;DR posts: one JSON object with `question`, read as a whole.
     Tldr,
-    /// A comparison of the TL;DR dataset, `{"info": {"id": "t3_…", "post": …}, "summaries": …}`. Its post is the query; a post
-    /// has several comparisons, of which the first is taken, by `id`.
+    /// A comparison of the TL;DR dataset, `{"info": {"id": "t3_…", "post": …}, "summaries": …}`.
+    /// Its post is the query; a post has several comparisons, of which the first is taken, by `id`.
     TldrComparisons,
 }
 
-/// A place in a record: names of fields, and positions in lists, from 0. Written `info.post` or `turns.0`.
+/// A place in a record: names of fields, and positions in lists, from 0. Written `info.post` or
+/// `turns.0`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FieldPath {

@@ -16,7 +16,6 @@ use crate::foreign::Foreign;
 /// The first bytes of a Parquet file.
 const PARQUET: &[u8] = b"PAR1";
 const GZIP: &[u8] = &[0x1f, 0x8b];
-const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const BUFFER: usize = 1 << 16;
 
 /// Decoded bytes, and the hash of those on disk.
@@ -98,7 +97,7 @@ impl Source {
         let begin = raw.fill_buf()?;
         Ok(if begin.starts_with(GZIP) {
             Self::Gzip(Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(raw))))
-        } else if begin.starts_with(ZSTD) {
+        } else if is_zstd(begin) {
             let decoder = ZstdDecoder::with_buffer(raw)?;
             Self::Zstd(Box::new(BufReader::with_capacity(BUFFER, decoder)))
         } else {
@@ -137,6 +136,11 @@ impl Source {
         };
         hexadecimal(hash.clone())
     }
+}
+
+/// A frame, or one to be skipped, which some programs write first.
+fn is_zstd(begin: &[u8]) -> bool {
+    matches!(begin, [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
 }
 
 /// SHA-256 of a file as it is on disk, in hexadecimal.

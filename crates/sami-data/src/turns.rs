@@ -15,21 +15,24 @@ pub(crate) type Turn = (String, Option<Mend>);
 
 /// Whether a text is a dialogue of turns that begin with `Human:` and `Assistant:`, not a query.
 pub(crate) fn is_dialogue(text: &str) -> bool {
-    text.trim_start().starts_with("Human:") && text.lines().any(|line| line.starts_with("Assistant:"))
+    text.trim_start().starts_with("Human:") && text.contains("Assistant:")
 }
 
-/// The first human turn of a dialogue as HH-RLHF marks it, `\n\nHuman: …\n\nAssistant: …`. Human turns that follow each other
-/// are one turn. Where the file lost its blank lines, turns begin at the lines that say so.
+/// The first human turn of a dialogue as HH-RLHF marks it, `\n\nHuman: …\n\nAssistant: …`. Human
+/// turns that follow each other are one turn. Where the file lost its blank lines, turns begin at
+/// the lines that say so.
 pub(crate) fn of_dialogue(dialogue: &str) -> Result<Turn, BadLine> {
     let dialogue = newlines(dialogue);
     let rest = dialogue.trim_start().strip_prefix("Human:").ok_or(BadLine::NoHumanTurn)?;
     let spaced = rest.contains("\n\nAssistant:") || rest.contains("\n\nHuman:");
     let (answer, human) =
         if spaced { ("\n\nAssistant:", "\n\nHuman:") } else { ("\nAssistant:", "\nHuman:") };
-    let asked = &rest[..rest.find(answer).unwrap_or(rest.len())];
-    let turns: Vec<_> = asked.split(human).map(str::trim).collect();
+    let end = rest.find(answer);
+    let turns: Vec<_> = rest[..end.unwrap_or(rest.len())].split(human).map(str::trim).collect();
     let marked = |line: &str| ["Assistant:", "Human:"].iter().any(|mark| line.starts_with(mark));
-    if turns.iter().any(|turn| turn.lines().skip(1).any(|line| marked(line.trim_start()))) {
+    let another = |turn: &&str| turn.lines().skip(1).any(|line| marked(line.trim_start()));
+    let hidden = end.is_none() && rest.contains("Assistant:");
+    if hidden || turns.iter().any(another) {
         return Err(BadLine::TurnMark);
     }
     let single = !spaced && (rest.contains(answer) || rest.contains(human));
@@ -43,8 +46,8 @@ pub(crate) fn of_dialogue(dialogue: &str) -> Result<Turn, BadLine> {
     Ok((joined(turns), mend))
 }
 
-/// The first user turn of a list of `{"role", "content"}` or `{"from", "value"}`. Only system turns may stand before it; user
-/// turns that follow each other are one.
+/// The first user turn of a list of `{"role", "content"}` or `{"from", "value"}`. Only system turns
+/// may stand before it; user turns that follow each other are one.
 pub(crate) fn of_list(turns: &[Value]) -> Result<Turn, BadLine> {
     let mut asked = Vec::new();
     for (index, turn) in turns.iter().enumerate() {
@@ -115,7 +118,7 @@ fn joined<'a>(turns: impl IntoIterator<Item = &'a str>) -> String {
     turns.join("\n\n")
 }
 
-/// A text with `\n` for `\r\n`.
+/// A text with `\n` for `\r\n` and `\r`.
 pub(crate) fn newlines(text: &str) -> String {
-    text.replace("\r\n", "\n")
+    text.replace("\r\n", "\n").replace('\r', "\n")
 }

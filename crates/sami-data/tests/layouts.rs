@@ -41,6 +41,7 @@ fn layouts() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("gzip", gzip(&lines)),
         ("zstd", zstd(&lines)),
+        ("zstd behind a frame to skip", [b"\x50\x2a\x4d\x18\x04\0\0\0abcd".to_vec(), zstd(&lines)].concat()),
         ("zstd in frames", [zstd(&lines[..20]), zstd(&lines[20..])].concat()),
         ("zstd array", zstd(serde_json::to_vec_pretty(&records).unwrap())),
     ]
@@ -122,7 +123,7 @@ fn a_bad_record_is_named_by_its_place() {
 fn files_of_another_kind_are_named() {
     let tar = [vec![b'x'; 257], b"ustar\0".to_vec(), vec![0; 300]].concat();
     let torch = [b"PK\x03\x04\0\0\0\0".as_slice(), b"archive/data.pkl", b"..."].concat();
-    let cases: [(&[u8], &str); 20] = [
+    let cases: [(&[u8], &str); 24] = [
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n",
             "a Git LFS pointer, not the data; fetch the data with `git lfs pull`",
@@ -159,7 +160,11 @@ fn files_of_another_kind_are_named() {
             "an Arrow file; write it as Parquet or JSON lines (`Dataset.to_json`)",
         ),
         (b"Obj\x01\x04", "an Avro file; write it as Parquet or JSON lines"),
+        (b"SQLite format 3\0\x10", "an SQLite database; write its rows as JSON lines"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file; write it as Parquet or JSON lines"),
         (b"%PDF-1.7", "a PDF document, not data"),
+        (b"ORC\x0a\x03", "an ORC file; write it as Parquet or JSON lines"),
+        (b"{\0\"\0a\0", "text in UTF-16; convert it to UTF-8 (`iconv -f UTF-16 -t UTF-8`)"),
         (b"\xff\xfe{\0", "text in UTF-16; convert it to UTF-8 (`iconv -f UTF-16 -t UTF-8`)"),
     ];
     let files = Files::new();
@@ -172,6 +177,17 @@ fn files_of_another_kind_are_named() {
             assert_eq!(read_prompts(&path, QueryFormat::Text).unwrap_err().to_string(), message);
             assert_eq!(read_pairs(&path).unwrap_err().to_string(), message);
         }
+    }
+}
+
+#[test]
+fn what_is_compressed_twice_is_named() {
+    let files = Files::new();
+    for bytes in [gzip(gzip("{}")), gzip(zstd("{}")), zstd(gzip("{}")), gzip("PAR1")] {
+        let path = files.write("data.gz", bytes);
+        let error = read_queries(&[&path], QueryFormat::Auto, OnBadLine::Stop).unwrap_err().to_string();
+        let said = "is compressed twice, or a compressed Parquet file; decompress it once";
+        assert_eq!(error, format!("{} {said}", path.display()));
     }
 }
 

@@ -131,9 +131,11 @@ fn of_turns_the_first_user_turn_is_the_query() {
 
 #[test]
 fn dialogues_survive_other_newlines() {
-    let unclear = Err("a line of its first human turn begins with \"Human:\" or \"Assistant:\", without a blank line before it as \
-                       elsewhere in the dialogue, so where the turn ends is not clear"
-        .to_owned());
+    let unclear = Err(
+        "its first human turn holds \"Human:\" or \"Assistant:\", marked otherwise than elsewhere in the \
+                       dialogue, so where the turn ends is not clear"
+            .to_owned(),
+    );
     let some = |text: &str| Ok(text.to_owned());
     for (dialogue, expected) in [
         ("\r\n\r\nHuman: One\r\ntwo\r\n\r\nAssistant: Yes.", some("One\ntwo")),
@@ -145,7 +147,11 @@ fn dialogues_survive_other_newlines() {
         ("\n\nHuman: One \"Assistant: x\"\n\nAssistant: Yes.", some("One \"Assistant: x\"")),
         ("\n\nHuman: One\nAssistant: Yes.\n\nHuman: Two\n\nAssistant: No.", unclear.clone()),
         ("\n\nHuman: One\n Assistant: x\n\nAssistant: No.", unclear.clone()),
-        ("\n\nHuman: One\nHuman: Two\n\nAssistant: No.", unclear),
+        ("\n\nHuman: One\nHuman: Two\n\nAssistant: No.", unclear.clone()),
+        ("\r\rHuman: One\r\rAssistant: Yes.", some("One")),
+        ("\n\nHuman: One\n \nAssistant: Yes.", some("One")),
+        ("\n\n\tHuman: One\n\n\tAssistant: Yes.", unclear.clone()),
+        ("Human: One Assistant: Yes.", unclear),
     ] {
         let record = json!({"chosen": dialogue, "rejected": ""}).to_string();
         for format in [QueryFormat::HhRlhf, QueryFormat::Auto] {
