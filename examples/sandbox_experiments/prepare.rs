@@ -51,7 +51,7 @@ fn varied(file: &Path, recipe: &Recipe) -> Outcome<()> {
     }
     let mut rng = ChaCha12Rng::seed_from_u64(0);
     let mut own = QueryConstitutions::default();
-    for query in read_queries(&recipe.data.files, recipe.data.format, OnBadLine::Stop)?.queries {
+    for query in read_queries(&recipe.data.files, recipe.data.shape()?, OnBadLine::Stop)?.queries {
         let two: Vec<_> =
             [Helpful, Harmless, Courteous, Formal, Orderly, Hopeful].sample(&mut rng, 2).copied().collect();
         let space = ConstitutionSpace::new(principles(&two, WordingSet::Learned)?);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::readers::constitution::{ContrastFile, PrincipleSet, Task, WriterBuilder};
 use super::readers::data::{
     LineReader, OnBadLine, PairIndex, PairRecord, QueryFormat, QueryIndex, ResponseFilter, RunDir,
-    read_pairs, read_queries,
+    read_pairs, read_prompts, read_queries,
 };
 use super::readers::driver::recipe::{Override, parse, render};
 
@@ -16,12 +16,14 @@ use super::readers::driver::recipe::{Override, parse, render};
 pub(crate) type Entry = (&'static str, fn(&Path, &[u8]));
 
 /// All of them. The path is a directory that nobody else uses.
-pub(crate) const ENTRIES: [Entry; 14] = [
+pub(crate) const ENTRIES: [Entry; 16] = [
     ("recipe", recipe),
     ("override", override_of_a_recipe),
     ("principles", principles),
     ("task", task),
     ("lines", lines),
+    ("queries_auto", |dir, bytes| queries(dir, bytes, QueryFormat::Auto)),
+    ("queries_array", queries_array),
     ("queries_hh_rlhf", |dir, bytes| queries(dir, bytes, QueryFormat::HhRlhf)),
     ("queries_jsonl", |dir, bytes| queries(dir, bytes, QueryFormat::Jsonl)),
     ("queries_tldr", |dir, bytes| queries(dir, bytes, QueryFormat::Tldr)),
@@ -78,10 +80,14 @@ fn task(dir: &Path, bytes: &[u8]) {
 fn lines(dir: &Path, bytes: &[u8]) {
     let path = file(dir, "lines", bytes);
     let mut number = 0;
-    for line in LineReader::open(&path).expect("it is there") {
+    let lines = match LineReader::open(&path) {
+        Ok(lines) => lines,
+        Err(error) => return says_something(&error.to_string()),
+    };
+    for line in lines {
         let Ok(line) = line else { return };
-        number += 1;
-        assert_eq!(line.number, number);
+        assert!(line.number > number, "lines are numbered in order");
+        number = line.number;
         if let Err(problem) = line.text {
             says_something(&problem.to_string());
         }
@@ -98,6 +104,9 @@ fn queries(dir: &Path, bytes: &[u8], format: QueryFormat) {
                 continue;
             }
         };
+        if let Ok(prompts) = read_prompts(&files[0], format) {
+            assert!(prompts.len() >= whole.queries.len());
+        }
         // Held or read again, in whatever order: the same.
         let backwards: Vec<usize> = (0..whole.queries.len()).rev().collect();
         for held in [usize::MAX, 0] {
@@ -110,11 +119,16 @@ fn queries(dir: &Path, bytes: &[u8], format: QueryFormat) {
     }
 }
 
+/// The elements of one JSON array.
+fn queries_array(dir: &Path, bytes: &[u8]) {
+    queries(dir, &[b"[", bytes].concat(), QueryFormat::Auto);
+}
+
 /// Behind the mark of a Parquet file; without the feature `parquet` all of them are refused.
 fn queries_parquet(dir: &Path, bytes: &[u8]) {
     let mut file = b"PAR1".to_vec();
     file.extend(bytes.iter().skip(4));
-    queries(dir, &file, QueryFormat::Jsonl);
+    queries(dir, &file, QueryFormat::Auto);
 }
 
 fn pairs(dir: &Path, bytes: &[u8]) {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sami_constitution::{PrincipleSet, Task};
-use sami_data::QueryFormat;
+use sami_data::{DataError, FieldPath, OnBadLine, QueryFormat, QueryShape};
 use sami_torch::{Device, Dtype, PromptFormat};
 
 use crate::failure::Failure;
@@ -52,12 +52,15 @@ pub(crate) struct SamplingArgs {
 // Queries, and what is asked of a model about them.
 #[derive(Debug, Args)]
 pub(crate) struct TaskArgs {
-    /// Queries: HH-RLHF or plain JSONL, also gzipped; or hub:org/name/path/of/file. May be given several times.
+    /// Queries: JSON lines, JSON or Parquet, also compressed by gzip or zstd; or
+    /// hub:org/name/path/of/file. May be given several times.
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) data: Vec<PathBuf>,
-    /// What a line of --data is: hh-rlhf, jsonl, tldr or tldr-comparisons.
-    #[arg(long, default_value = "hh-rlhf", value_parser = query_format)]
-    pub(crate) format: QueryFormat,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    /// What to do with a line that gives no query: stop, or skip it and say how many were.
+    #[arg(long, value_name = "WHAT", default_value = "stop", value_parser = on_bad_line)]
+    pub(crate) on_bad_line: OnBadLine,
     /// TOML file of principles and antitheses; default: the built-in helpful/harmless ones.
     #[arg(long, value_name = "FILE")]
     pub(crate) principles: Option<PathBuf>,
@@ -67,6 +70,26 @@ pub(crate) struct TaskArgs {
     /// The model is an instruct model: it reads the task's instruct prompt as a user's turn in its own chat format.
     #[arg(long)]
     pub(crate) instruct: bool,
+}
+
+// What the records of a file of queries are.
+#[derive(Debug, Args)]
+pub(crate) struct FormatArgs {
+    /// What a record of the file is: auto (told by its fields), hh-rlhf, jsonl, text (each line),
+    /// tldr or tldr-comparisons.
+    #[arg(long, default_value = "auto", value_parser = query_format)]
+    format: QueryFormat,
+    /// The field with the query, for example body.messages. Of a list of turns the first user turn
+    /// is taken.
+    #[arg(long, value_name = "FIELD")]
+    query_field: Option<FieldPath>,
+}
+
+impl FormatArgs {
+    /// Where the query of a record stands.
+    pub(crate) fn shape(&self) -> Result<QueryShape, Failure> {
+        Ok(QueryShape::new(self.format, self.query_field.clone()).map_err(DataError::from)?)
+    }
 }
 
 impl TaskArgs {
@@ -99,8 +122,12 @@ pub(crate) fn task(named: &str) -> Result<Task, Failure> {
     })
 }
 
-/// What a line of a file of queries is.
-pub(crate) fn query_format(text: &str) -> Result<QueryFormat, String> {
+/// What a record of a file of queries is.
+fn query_format(text: &str) -> Result<QueryFormat, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
+
+fn on_bad_line(text: &str) -> Result<OnBadLine, String> {
     serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 

@@ -39,8 +39,6 @@ pub(crate) enum Failure {
         on_one(.plan)
     )]
     SeveralGpus { gpus: usize, plan: Option<u64> },
-    #[error("{path}, line {line}: {reason}")]
-    Line { path: PathBuf, line: usize, reason: String },
     #[error("{argument}: {reason}")]
     Argument { argument: &'static str, reason: String },
     #[error("{path}: {source}")]
@@ -80,7 +78,7 @@ impl Failure {
             Self::Eval(error) => error.blames_input(),
             Self::Data(error) => !matches!(error, DataError::NotFinite { .. }),
             Self::Constitution(_) | Self::Sampling(_) => true,
-            Self::Line { .. } | Self::Argument { .. } | Self::SeveralGpus { .. } => true,
+            Self::Argument { .. } | Self::SeveralGpus { .. } => true,
             Self::Hub(error) => !matches!(error, HubError::Network { .. } | HubError::Io { .. }),
             Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
             Self::Remote(error) => server_blames_input(error),

@@ -137,9 +137,9 @@ fn wrong_input_is_refused_with_its_place() {
         ),
         (
             "sample --model model --prompts prompts.jsonl --out s.jsonl",
-            "prompts.jsonl, line 2: expected a JSON string or {\"prompt\"",
+            "prompts.jsonl, line 2: the record has no field that is known to hold a query (query, prompt, ",
         ),
-        ("sample --model model --prompts empty.jsonl --out s.jsonl", "the file holds no prompt"),
+        ("sample --model model --prompts empty.jsonl --out s.jsonl", "empty.jsonl is empty"),
         ("sample --model model --prompts good.jsonl --out s.jsonl --temperature -1", "temperature is -1"),
         (
             "sample --model model --prompts hello.jsonl --out s.jsonl --max-new-tokens 100000",

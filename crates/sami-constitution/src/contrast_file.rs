@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::constitution::{Article, Constitution, ConstitutionProblem, Stance};
 use crate::error::{Error, Location};
+use crate::plain_text::plain_text;
 use crate::principle::{PrincipleProblem, PrincipleSet};
 use crate::source::SourceProblem;
 use crate::space::ConstitutionSpace;
@@ -56,7 +57,7 @@ impl ContrastFile {
     }
 
     fn parse(path: Option<&Path>, text: &str) -> Result<Self, Error> {
-        let raw: Raw = serde_json::from_str(text).map_err(|source| {
+        let raw: Raw = serde_json::from_str(&plain_text(text)).map_err(|source| {
             let at = Location::new(path, Some(source.line()));
             Error::Json { at, source }
         })?;

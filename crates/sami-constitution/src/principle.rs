@@ -10,6 +10,7 @@ use toml::Spanned;
 use crate::constitution::Stance;
 use crate::contrast_file::ContrastFile;
 use crate::error::{Error, Location};
+use crate::plain_text::plain_text;
 use crate::space::MAX_PRINCIPLES;
 
 /// One principle in several wordings, and its opposite in several wordings.
@@ -209,6 +210,7 @@ impl PrincipleSet {
     }
 
     fn parse(path: Option<&Path>, text: &str) -> Result<Self, Error> {
+        let text = &*plain_text(text);
         let file: PrincipleFile = toml::from_str(text).map_err(|error| Error::toml(path, text, &error))?;
         let lines: Vec<_> =
             file.principle.iter().map(|one| Location::line_of(text, one.span().start)).collect();

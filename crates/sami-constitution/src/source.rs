@@ -13,6 +13,7 @@ use crate::constitution::Constitution;
 use crate::contrast_file::ContrastFile;
 use crate::error::{Error, Location};
 use crate::picked::PickedContrasts;
+use crate::plain_text::plain_text;
 use crate::space::{ConstitutionSpace, Contrasts};
 
 /// The constitutions that queries meet.
@@ -226,7 +227,9 @@ impl QueryConstitutions {
     /// [`Error::Io`], [`Error::Json`] and [`Error::Source`] with the line.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let mut all = Self::default();
-        for (index, line) in std::fs::read_to_string(path).map_err(Error::io(path))?.lines().enumerate() {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let lines = plain_text(&text);
+        for (index, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let at = || Location::new(Some(path), Some(index + 1));
             let line: QueryLine =
                 serde_json::from_str(line).map_err(|source| Error::Json { at: at(), source })?;

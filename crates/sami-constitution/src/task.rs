@@ -10,6 +10,7 @@ use thiserror::Error;
 use toml::Spanned;
 
 use crate::error::{Error, Location};
+use crate::plain_text::plain_text;
 use crate::rules::ResponseRules;
 use crate::writer::WriterBuilder;
 
@@ -199,6 +200,7 @@ impl Task {
     }
 
     fn parse(path: Option<&Path>, text: &str) -> Result<Self, Error> {
+        let text = &*plain_text(text);
         let file: TaskFile = toml::from_str(text).map_err(|error| Error::toml(path, text, &error))?;
         let fail = |line, problem| Error::Task { at: Location::new(path, Some(line)), problem };
         if file.name.trim().is_empty() {
@@ -417,6 +419,6 @@ pub(crate) fn describe(error: &minijinja::Error) -> String {
 fn first_line(text: &str, start: usize) -> usize {
     let opening = text.get(start..).unwrap_or_default();
     let body = opening.strip_prefix("\"\"\"").or_else(|| opening.strip_prefix("'''"));
-    let skipped = body.is_some_and(|body| body.starts_with('\n') || body.starts_with("\r\n"));
+    let skipped = body.is_some_and(|body| body.starts_with('\n'));
     Location::line_of(text, start) + usize::from(skipped)
 }

@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use sami_constitution::{ContrastFile, Principle, PrincipleSet, Stance};
+use sami_constitution::{
+    ContrastFile, Principle, PrincipleSet, QueryConstitutions, SeedTemplate, Stance, Task, WriterBuilder,
+};
 
 #[test]
 fn the_default_set_is_valid_and_survives_its_file() {
@@ -168,4 +170,68 @@ fn the_papers_own_files_are_read() {
         let set = PrincipleSet::from_contrasts(&files).unwrap();
         assert_eq!(set.principles().len(), 2);
     }
+}
+
+/// Files as another system writes them: with a byte order mark, and with `\r\n` at the end of lines.
+#[test]
+fn newlines_of_another_system_do_not_reach_prompts() {
+    let dir = tempfile::tempdir().unwrap();
+    let foreign = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, format!("\u{feff}{text}").replace('\n', "\r\n")).unwrap();
+        path
+    };
+    let task = r#"name = "t"
+[prompts]
+sampling = """
+{{ constitution }}
+
+{{ query }}
+
+A:"""
+training = '''{{ constitution }}
+
+{{ query }}
+A:'''
+[responses]
+stop = ["""
+
+Q:"""]
+"#;
+    let loaded = Task::load(&foreign("task.toml", task)).unwrap();
+    assert_eq!(loaded.sampling_prompt("1. x", "q").unwrap(), "1. x\n\nq\n\nA:");
+    assert_eq!(loaded.training_prompt("1. x", "q").unwrap(), "1. x\n\nq\nA:");
+    assert_eq!(loaded.stop_strings(), ["\nQ:"]);
+
+    let principles = "[[principle]]\nname = \"a\"\nstatements = [\"x\"]\nantitheses = [\"y\"]\n";
+    assert_eq!(
+        PrincipleSet::load(&foreign("p.toml", principles)).unwrap(),
+        PrincipleSet::from_toml(principles).unwrap()
+    );
+
+    let seed = "Ask for {{ task }}:\n{% for one in principles %}\n- {{ one }}\n{% endfor %}\n";
+    let asked = |template: SeedTemplate| {
+        let builder = WriterBuilder {
+            task: "t".into(),
+            principles: vec!["a".into()],
+            template: Some(template),
+            ..WriterBuilder::default()
+        };
+        builder.check().unwrap().seed_prompt().to_owned()
+    };
+    let text = asked(SeedTemplate::load(&foreign("seed.txt", seed)).unwrap());
+    assert_eq!(text, asked(SeedTemplate::from_text(seed).unwrap()));
+    assert!(text.contains("\n- a") && !text.contains('\r'), "{text:?}");
+
+    let pair = r#"{"positive": "1. x\r\n2. z", "negative": "1. y\r\n2. z",
+        "identifiers": {"positive": ["pos a", "pos b"], "negative": ["neg a", "pos b"]}}"#;
+    let contrast = ContrastFile::load(&foreign("0.json", pair)).unwrap();
+    assert_eq!(contrast.positive.render(), "1. x\n2. z");
+
+    let line = |query: &str| {
+        let side = |stance: &str| format!(r#"[{{"principle":"a","stance":"{stance}","text":"{stance}"}}]"#);
+        format!(r#"{{"query":"{query}","constitutions":[{},{}]}}"#, side("principle"), side("antithesis"))
+    };
+    let lines = format!("{}\n\n{}\n\n", line("q1"), line("q2"));
+    assert_eq!(QueryConstitutions::load(&foreign("own.jsonl", &lines)).unwrap().len(), 2);
 }

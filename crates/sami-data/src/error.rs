@@ -5,86 +5,12 @@ use std::path::{Path, PathBuf};
 use sami_constitution::TaskProblem;
 use thiserror::Error;
 
+use crate::bad_line::BadLine;
 use crate::finite::NotFinite;
+use crate::foreign::Foreign;
 use crate::pairs::PairProblem;
-
-/// Why a line gives no query.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum BadLine {
-    /// A blank line between others.
-    #[error("the line is blank; remove it")]
-    Blank,
-    /// Bytes that are no text.
-    #[error("the line is not UTF-8 (byte {0} of the line); convert the file to UTF-8")]
-    Utf8(usize),
-    /// Not JSON, or a value of the wrong type.
-    #[error("{message} (column {column})")]
-    Json {
-        /// What the parser said.
-        message: String,
-        /// Where in the line, from 1.
-        column: usize,
-    },
-    /// JSON, but no object.
-    #[error("the line is no JSON object, {{…}}")]
-    NoObject,
-    /// A field that the format needs is absent.
-    #[error("the line has no field {0}")]
-    NoField(&'static str),
-    /// HH-RLHF marks turns.
-    #[error("\"chosen\" does not begin with \"\\n\\nHuman:\", so it has no first human turn")]
-    NoHumanTurn,
-    /// A query without text.
-    #[error("the query is empty")]
-    Empty,
-    /// Two queries under one id.
-    #[error("the id {0:?} is there twice; ids must differ")]
-    RepeatedId(String),
-    /// More than [`crate::MAX_LINE_BYTES`].
-    #[error("the line is longer than {0} bytes; is this a JSONL file?")]
-    TooLong(usize),
-    /// A gzip file that ends early or does not match its checksum.
-    #[error("the gzip data is damaged or cut off ({0}); fetch the file again")]
-    Gzip(String),
-    /// A Parquet file whose pages do not say what its description promises.
-    #[error("the Parquet data is damaged or cut off ({0}); fetch the file again")]
-    Parquet(String),
-}
-
-impl BadLine {
-    /// A short name to count by, for example `not-json`.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Blank => "blank",
-            Self::Utf8(_) => "not-utf-8",
-            Self::Json { .. } => "not-json",
-            Self::NoObject => "no-object",
-            Self::NoField(_) => "no-field",
-            Self::NoHumanTurn => "no-human-turn",
-            Self::Empty => "empty-query",
-            Self::RepeatedId(_) => "repeated-id",
-            Self::TooLong(_) => "too-long",
-            Self::Gzip(_) => "damaged-gzip",
-            Self::Parquet(_) => "damaged-parquet",
-        }
-    }
-
-    /// Reads one line as a JSON object.
-    pub(crate) fn parse<T: serde::de::DeserializeOwned>(line: &str) -> Result<T, Self> {
-        // Serde would take a list for an object with fields in order.
-        if line.trim_start().starts_with('[') {
-            return Err(Self::NoObject);
-        }
-        serde_json::from_str(line).map_err(|error| Self::json(&error))
-    }
-
-    fn json(error: &serde_json::Error) -> Self {
-        // serde_json appends its own line and column, which are those of the line alone.
-        let text = error.to_string();
-        let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
-        Self::Json { message, column: error.column() }
-    }
-}
+use crate::records::Place;
+use crate::shape::ShapeProblem;
 
 /// Why data cannot be read or written.
 #[derive(Debug, Error)]
@@ -106,6 +32,24 @@ pub enum DataError {
         line: usize,
         /// What is wrong.
         problem: BadLine,
+    },
+    /// A record that gives no query, in a file whose lines are no records.
+    #[error("{path}, {place}: {problem}", path = path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Which one.
+        place: Place,
+        /// What is wrong.
+        problem: BadLine,
+    },
+    /// A file of another kind.
+    #[error("{path} is {kind}", path = path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        kind: Foreign,
     },
     /// A Parquet file that cannot be read at all.
     #[error("{path} is a Parquet file that cannot be read: {reason}", path = path.display())]
@@ -182,6 +126,9 @@ pub enum DataError {
         /// The column that does not.
         absent: &'static str,
     },
+    /// A format and a field that do not go together.
+    #[error(transparent)]
+    Shape(#[from] ShapeProblem),
     /// Rules for responses that mean nothing.
     #[error(transparent)]
     Rules(#[from] TaskProblem),
@@ -222,6 +169,14 @@ pub enum DataError {
 }
 
 impl DataError {
+    pub(crate) fn at(path: &Path, place: Place, problem: BadLine) -> Self {
+        let path = path.to_owned();
+        match place {
+            Place::Line(line) => Self::Line { path, line, problem },
+            place => Self::Record { path, place, problem },
+        }
+    }
+
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, source }

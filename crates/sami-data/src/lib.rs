@@ -2,7 +2,7 @@
 //!
 //! | in | out |
 //! |---|---|
-//! | HH-RLHF, TL;DR or plain JSONL files, gzip or not, and the same rows in Parquet (feature `parquet`) | [`Query`]s: [`read_queries`], or one at a time by [`QueryReader`]; two halves by [`split_two`] |
+//! | records of JSON in any layout, gzip, zstd or neither, the same rows in Parquet (feature `parquet`), or plain text | [`Query`]s: [`read_queries`], or one at a time by [`QueryReader`]; two halves by [`split_two`]; prompts as they stand: [`read_prompts`] |
 //! | sampled text | a response and whether it was edited: [`ResponseFilter::response`]; typed reasons to leave a set out: [`ResponseFilter::reject`] |
 //! | `pairs.jsonl`, or the paper's JSON | [`PairRecord`]s: [`read_pairs`], or one at a time by [`PairReader`] |
 //! | a run's directory | its files as types: [`RunDir`] |
@@ -14,8 +14,11 @@
 
 mod append;
 mod atomic;
+mod bad_line;
+mod entries;
 mod error;
 mod finite;
+mod foreign;
 mod lines;
 #[cfg(not(feature = "parquet"))]
 mod no_parquet;
@@ -23,17 +26,24 @@ mod pair_index;
 mod pairs;
 mod paper_pairs;
 #[cfg(feature = "parquet")]
+mod parquet_nested;
+#[cfg(feature = "parquet")]
 mod parquet_pages;
 #[cfg(feature = "parquet")]
 mod parquet_rows;
+mod parse;
 mod queries;
 mod query_index;
 mod query_report;
+mod records;
 mod responses;
 mod run_dir;
+mod shape;
+mod source;
 mod split;
 pub mod text;
 mod tldr;
+mod turns;
 
 #[cfg(not(feature = "parquet"))]
 use no_parquet::ParquetRows;
@@ -42,18 +52,24 @@ use parquet_rows::ParquetRows;
 
 pub use append::JsonlAppender;
 pub use atomic::{atomic_write, write_json, write_json_lines};
-pub use error::{BadLine, DataError};
+pub use bad_line::{BadLine, Fields};
+pub use entries::read_prompts;
+pub use error::DataError;
 pub use finite::{NotFinite, check_finite};
-pub use lines::{Line, LineReader, MAX_LINE_BYTES, sha256};
+pub use foreign::Foreign;
+pub use lines::{Line, LineReader, MAX_LINE_BYTES};
 pub use pair_index::PairIndex;
 pub use pairs::{Finish, PairConstitution, PairProblem, PairReader, PairRecord, PairResponse, read_pairs};
 pub use paper_pairs::write_paper_pairs;
-pub use queries::{OnBadLine, Queries, Query, QueryFormat, QueryReader, read_queries};
+pub use queries::{OnBadLine, Queries, Query, QueryReader, read_queries};
 pub use query_index::QueryIndex;
-pub use query_report::{FileReport, QueryReport};
+pub use query_report::{FileReport, Mend, QueryReport};
+pub use records::Place;
 pub use responses::{Candidate, Processed, Rejection, RejectionCounts, ResponseFilter, Sampled};
 pub use run_dir::{
     FinishedStage, IterationDir, MiFigures, RunDir, RunLock, RunStage, STATE_FORMAT, State, StepMetrics,
 };
+pub use shape::{FieldPath, QueryFormat, QueryShape, ShapeProblem};
+pub use source::sha256;
 pub use split::{Splits, split_two};
 pub use tldr::{TldrRecord, read_tldr};

@@ -1,35 +1,36 @@
-//! Lines of plain, gzip or Parquet files, with their numbers, in bounded memory.
+//! Lines of plain, compressed or Parquet files, with their numbers, in bounded memory.
 
-use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
-use sha2::{Digest, Sha256};
-
-use crate::ParquetRows;
-use crate::error::{BadLine, DataError};
+use crate::bad_line::BadLine;
+use crate::error::DataError;
+use crate::source::{Source, sha256};
 
 /// A longer line is refused, not held: 64 MiB.
 pub const MAX_LINE_BYTES: usize = 64 << 20;
 
+/// The byte order mark with which some editors begin a file, and which JSON does not know.
+pub(crate) const BOM: &[u8] = &[0xef, 0xbb, 0xbf];
+
 /// One line, or what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// From 1.
+    /// From 1; blank lines count.
     pub number: usize,
-    /// Where it begins, in bytes of the file (of the decompressed one, for gzip; 0 in a Parquet file).
+    /// Where it begins, in bytes of the file (of the decompressed one, where it is compressed; 0 in
+    /// a Parquet file).
     pub offset: u64,
-    /// Its text without the line end.
+    /// Its text without the line end, which may be `\n` or `\r\n`.
     pub text: Result<String, BadLine>,
 }
 
-/// Reads a file line by line. Gzip is told by the file's first two bytes, not by its name, and may have several members. So is
-/// Parquet, whose rows are lines of JSON: an object of the columns that hold text or whole numbers (feature `parquet`).
+/// Reads a file line by line. Gzip and zstd are told by the file's first bytes, not by its name,
+/// and may have several members or frames. So is Parquet, whose rows are lines of JSON: an object
+/// of the columns that hold text or whole numbers, lists of them included (feature `parquet`).
 ///
-/// Yields every line with its number, and [`DataError::Io`] where the system fails. Damaged gzip or Parquet data is the last
-/// line's problem. Blank lines at the end of the file are not yielded; earlier ones are [`BadLine::Blank`].
+/// Yields every line that is not blank with its number, and [`DataError::Io`] where the system
+/// fails. Damaged compressed or Parquet data is the last line's problem.
 #[derive(Debug)]
 pub struct LineReader {
     path: PathBuf,
@@ -37,98 +38,7 @@ pub struct LineReader {
     number: usize,
     /// Where the next line begins.
     offset: u64,
-    /// Blank lines seen since the last one with text; yielded when another with text follows.
-    blanks: usize,
-    ready: Option<Line>,
     ended: bool,
-}
-
-/// The first bytes of a Parquet file.
-const PARQUET: &[u8] = b"PAR1";
-
-/// Where decoded bytes come from.
-#[derive(Debug)]
-enum Source {
-    Plain(BufReader<Hashing>),
-    Gzip(Box<BufReader<MultiGzDecoder<BufReader<Hashing>>>>),
-    /// Read from its end, so its hash is taken once the rows were.
-    Parquet {
-        rows: Box<ParquetRows>,
-        sha256: String,
-    },
-}
-
-/// Hashes bytes as they are on disk, while they are read.
-#[derive(Debug)]
-struct Hashing {
-    bytes: Bytes,
-    hash: Sha256,
-}
-
-#[derive(Debug)]
-enum Bytes {
-    File(File),
-    Memory(io::Cursor<&'static [u8]>),
-}
-
-impl Read for Hashing {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = match &mut self.bytes {
-            Bytes::File(file) => file.read(buffer),
-            Bytes::Memory(bytes) => bytes.read(buffer),
-        }?;
-        self.hash.update(&buffer[..read]);
-        Ok(read)
-    }
-}
-
-impl Source {
-    fn open(path: &Path) -> Result<Self, DataError> {
-        let at = || DataError::io(path);
-        let file = File::open(path).map_err(at())?;
-        if file.metadata().map_err(at())?.is_dir() {
-            return Err(at()(io::Error::from(io::ErrorKind::IsADirectory)));
-        }
-        let source = Self::new(Bytes::File(file)).map_err(at())?;
-        if let Self::Plain(reader) = &source
-            && reader.buffer().starts_with(PARQUET)
-        {
-            let rows = ParquetRows::open(File::open(path).map_err(at())?);
-            let rows = rows.map_err(|reason| DataError::Parquet { path: path.to_owned(), reason })?;
-            return Ok(Self::Parquet { rows: Box::new(rows), sha256: String::new() });
-        }
-        Ok(source)
-    }
-
-    fn new(bytes: Bytes) -> io::Result<Self> {
-        let mut raw = BufReader::with_capacity(1 << 16, Hashing { bytes, hash: Sha256::new() });
-        Ok(if raw.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
-            Self::Gzip(Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(raw))))
-        } else {
-            Self::Plain(raw)
-        })
-    }
-
-    /// The decoded bytes; a Parquet file has none that mean anything in their order.
-    fn reader(&mut self) -> io::Result<&mut dyn BufRead> {
-        match self {
-            Self::Plain(reader) => Ok(reader),
-            Self::Gzip(reader) => Ok(reader.as_mut()),
-            Self::Parquet { .. } => Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "it is a Parquet file, and only queries, one a row, are read from those; write it as JSON",
-            )),
-        }
-    }
-
-    fn sha256(&self) -> String {
-        let hash = match self {
-            Self::Plain(reader) => &reader.get_ref().hash,
-            Self::Gzip(reader) => &reader.get_ref().get_ref().get_ref().hash,
-            Self::Parquet { sha256, .. } => return sha256.clone(),
-        };
-        hexadecimal(hash.clone())
-    }
 }
 
 impl LineReader {
@@ -136,7 +46,7 @@ impl LineReader {
     ///
     /// # Errors
     ///
-    /// [`DataError::Io`].
+    /// [`DataError::Io`]; [`DataError::Foreign`] for a kind of file that holds no lines of data; [`DataError::Parquet`].
     pub fn open(path: &Path) -> Result<Self, DataError> {
         Ok(Self::over(path, Source::open(path)?))
     }
@@ -147,12 +57,11 @@ impl LineReader {
     ///
     /// [`DataError::Io`], as [`LineReader::open`]; memory gives none.
     pub fn embedded(name: &Path, bytes: &'static [u8]) -> Result<Self, DataError> {
-        let source = Source::new(Bytes::Memory(io::Cursor::new(bytes))).map_err(DataError::io(name))?;
-        Ok(Self::over(name, source))
+        Ok(Self::over(name, Source::embedded(bytes).map_err(DataError::io(name))?))
     }
 
     fn over(path: &Path, source: Source) -> Self {
-        Self { path: path.to_owned(), source, number: 0, offset: 0, blanks: 0, ready: None, ended: false }
+        Self { path: path.to_owned(), source, number: 0, offset: 0, ended: false }
     }
 
     /// The file.
@@ -165,20 +74,39 @@ impl LineReader {
         self.number
     }
 
-    /// SHA-256 of the file as it is on disk, in hexadecimal: of all of it once the last line was read.
+    /// SHA-256 of the file as it is on disk, in hexadecimal: of all of it once the last line was
+    /// read.
     pub fn sha256(&self) -> String {
         self.source.sha256()
     }
 
-    /// All that is left to read, as one piece.
+    /// Whether a line can be found again by its offset in the file.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.source, Source::Plain(_))
+    }
+
+    /// All that is left to read, as one piece, without a byte order mark.
     pub(crate) fn read_whole(&mut self) -> Result<Vec<u8>, DataError> {
         let mut bytes = Vec::new();
         let mut read = || self.source.reader()?.read_to_end(&mut bytes);
         read().map_err(DataError::io(&self.path))?;
+        if bytes.starts_with(BOM) {
+            bytes.drain(..BOM.len());
+        }
         Ok(bytes)
     }
 
-    /// The next line that is not blank, with blank ones counted into `self.blanks`; `None` at the end.
+    /// The first bytes that are left, as many as are at hand.
+    pub(crate) fn begin(&mut self) -> Result<&[u8], DataError> {
+        let bytes = self.source.reader().and_then(|reader| reader.fill_buf());
+        bytes.map_err(DataError::io(&self.path))
+    }
+
+    /// Decoded bytes, and how to tell what is wrong with them.
+    pub(crate) fn source(&mut self) -> &mut Source {
+        &mut self.source
+    }
+
     fn line_with_text(&mut self) -> Result<Option<Line>, DataError> {
         if let Source::Parquet { rows, sha256: hash } = &mut self.source {
             let text = match rows.next() {
@@ -208,16 +136,13 @@ impl LineReader {
                         Fits::No => Err(BadLine::TooLong(MAX_LINE_BYTES)),
                     }
                 }
-                Err(error) if matches!(self.source, Source::Gzip(_)) && is_damage(&error) => {
+                Err(error) => {
                     self.ended = true;
-                    Err(BadLine::Gzip(error.to_string()))
+                    Err(damage(&self.source, error).map_err(DataError::io(&self.path))?)
                 }
-                Err(source) => return Err(DataError::Io { path: self.path.clone(), source }),
             };
             self.number += 1;
-            if text.as_ref().is_ok_and(|text| text.trim().is_empty()) {
-                self.blanks += 1;
-            } else {
+            if !text.as_ref().is_ok_and(|text| text.trim().is_empty()) {
                 return Ok(Some(Line { number: self.number, offset, text }));
             }
         }
@@ -228,43 +153,31 @@ impl Iterator for LineReader {
     type Item = Result<Line, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ready.is_none() {
-            if self.ended {
-                return None;
-            }
-            match self.line_with_text() {
-                Ok(Some(line)) => self.ready = Some(line),
-                Ok(None) => {
-                    self.ended = true;
-                    return None;
-                }
-                Err(error) => {
-                    self.ended = true;
-                    return Some(Err(error));
-                }
-            }
+        if self.ended {
+            return None;
         }
-        if self.blanks > 0 {
-            let number = self.ready.as_ref().map_or(self.number, |line| line.number) - self.blanks;
-            self.blanks -= 1;
-            return Some(Ok(Line { number, offset: self.offset, text: Err(BadLine::Blank) }));
-        }
-        self.ready.take().map(Ok)
+        let next = self.line_with_text().transpose();
+        self.ended |= !matches!(next, Some(Ok(_)));
+        next
     }
 }
 
-fn is_damage(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
-    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
+/// What the decoder of compressed data says is wrong with it; an error of the system comes back.
+pub(crate) fn damage(source: &Source, error: io::Error) -> Result<BadLine, io::Error> {
+    match source.compression() {
+        Some(kind) if error.raw_os_error().is_none() => {
+            Ok(BadLine::Compressed { kind, reason: error.to_string() })
+        }
+        _ => Err(error),
+    }
 }
 
 fn decode(mut bytes: Vec<u8>, first: bool) -> Result<String, BadLine> {
     if bytes.last() == Some(&b'\r') {
         bytes.pop();
     }
-    // Some editors begin a file with a byte order mark, which JSON does not know.
-    if first && bytes.starts_with(&[0xef, 0xbb, 0xbf]) {
-        bytes.drain(..3);
+    if first && bytes.starts_with(BOM) {
+        bytes.drain(..BOM.len());
     }
     String::from_utf8(bytes).map_err(|error| BadLine::Utf8(error.utf8_error().valid_up_to() + 1))
 }
@@ -274,8 +187,8 @@ enum Fits {
     No,
 }
 
-/// One line without its newline into `line`, or as much of it as fits, and the bytes that it takes in the file; `None` at the
-/// end of the file.
+/// One line without its newline into `line`, or as much of it as fits, and the bytes that it takes
+/// in the file; `None` at the end of the file.
 fn read_line(reader: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<Option<(u64, Fits)>> {
     let read = (&mut *reader).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', line)?;
     if line.last() == Some(&b'\n') {
@@ -287,34 +200,7 @@ fn read_line(reader: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<Option<
     Ok((read > 0).then_some((read as u64, Fits::Yes)))
 }
 
-/// SHA-256 of a file as it is on disk, in hexadecimal.
-///
-/// # Errors
-///
-/// [`DataError::Io`].
-pub fn sha256(path: &Path) -> Result<String, DataError> {
-    let mut file =
-        Hashing { bytes: Bytes::File(File::open(path).map_err(DataError::io(path))?), hash: Sha256::new() };
-    io::copy(&mut file, &mut io::sink()).map_err(DataError::io(path))?;
-    Ok(hexadecimal(file.hash))
-}
-
-fn hexadecimal(hash: Sha256) -> String {
-    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// All of a file that is one JSON value, decompressed if it is gzip.
+/// All of a file that is one JSON value, decompressed, without a byte order mark.
 pub(crate) fn read_whole(path: &Path) -> Result<Vec<u8>, DataError> {
     LineReader::open(path)?.read_whole()
-}
-
-/// The first bytes of a file, decompressed if it is gzip.
-pub(crate) fn peek(path: &Path) -> Result<Vec<u8>, DataError> {
-    let mut source = Source::open(path)?;
-    let bytes = source.reader().and_then(|reader| reader.fill_buf()).map_err(DataError::io(path))?;
-    Ok(bytes.to_vec())
 }

@@ -9,8 +9,8 @@ pub(crate) enum ParquetRows {}
 impl ParquetRows {
     /// Refuses the file.
     pub(crate) fn open(_: File) -> Result<Self, String> {
-        Err("this program was built without the feature `parquet`: install it with \
-             `cargo install --path crates/sami-cli --features parquet`, or write the rows as JSON lines"
+        Err("this program was built without the feature `parquet`, which is on by default; build it with \
+             that feature, or write the rows as JSON lines"
             .to_owned())
     }
 

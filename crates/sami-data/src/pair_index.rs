@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::error::{BadLine, DataError};
+use crate::bad_line::BadLine;
+use crate::error::DataError;
 use crate::pairs::{PairReader, PairRecord};
 
 /// The records of a pairs file that no filter rejected, in its order. Of our JSONL, 8 bytes per record are held; the paper's
-/// JSON and gzip files are held whole, for neither can be read from the middle.
+/// JSON and compressed files are held whole, for neither can be read from the middle.
 #[derive(Debug)]
 pub struct PairIndex {
     path: PathBuf,
@@ -31,7 +32,7 @@ impl PairIndex {
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let mut reader = PairReader::open(path)?;
         let (mut held, mut offsets, mut rejected) = (Vec::new(), Vec::new(), 0);
-        let hold = !reader.is_lines() || is_gzip(path)?;
+        let hold = !reader.has_offsets();
         while let Some(record) = reader.next() {
             let record = record?;
             if !record.is_kept() {
@@ -94,9 +95,4 @@ impl PairIndex {
             }
         }
     }
-}
-
-fn is_gzip(path: &Path) -> Result<bool, DataError> {
-    let mut file = BufReader::new(File::open(path).map_err(DataError::io(path))?);
-    Ok(file.fill_buf().map_err(DataError::io(path))?.starts_with(&[0x1f, 0x8b]))
 }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::error::{BadLine, DataError};
-use crate::lines::{LineReader, peek};
+use crate::bad_line::BadLine;
+use crate::error::DataError;
+use crate::lines::{BOM, LineReader};
 use crate::paper_pairs;
 use crate::responses::Rejection;
 
@@ -171,7 +172,7 @@ pub fn read_pairs(path: &Path) -> Result<Vec<PairRecord>, DataError> {
 }
 
 /// Reads records one at a time, from our JSONL (memory bounded by the longest line) or from the paper's JSON (read as a
-/// whole), gzip or not; which one is told by the content. Every record that it yields passes [`PairRecord::check`].
+/// whole), gzip, zstd or neither; which one is told by the content. Every record that it yields passes [`PairRecord::check`].
 ///
 /// Yields [`DataError::Line`] for a line that is no record, [`DataError::Pair`] for a record that is no contrast set, and
 /// nothing after an error.
@@ -197,21 +198,23 @@ impl PairReader {
     ///
     /// [`DataError::Io`], [`DataError::EmptyFile`], and [`DataError::Json`] for what begins as the paper's JSON and is none.
     pub fn open(path: &Path) -> Result<Self, DataError> {
-        let beginning = peek(path)?;
+        let mut lines = LineReader::open(path)?;
+        let beginning = lines.begin()?;
+        let beginning = beginning.strip_prefix(BOM).unwrap_or(beginning);
         if beginning.iter().all(u8::is_ascii_whitespace) {
             return Err(DataError::EmptyFile { path: path.to_owned() });
         }
-        let entries = if paper_pairs::begins_like_one(&beginning) {
+        let entries = if paper_pairs::begins_like_one(beginning) {
             Entries::Paper(paper_pairs::read(path)?.into_iter().enumerate())
         } else {
-            Entries::Lines(Box::new(LineReader::open(path)?))
+            Entries::Lines(Box::new(lines))
         };
         Ok(Self { path: path.to_owned(), entries, offset: 0, failed: false })
     }
 
-    /// Whether the file is JSONL, not the paper's JSON.
-    pub(crate) fn is_lines(&self) -> bool {
-        matches!(self.entries, Entries::Lines(_))
+    /// Whether each record can be found again by its offset: JSONL, not compressed.
+    pub(crate) fn has_offsets(&self) -> bool {
+        matches!(&self.entries, Entries::Lines(lines) if lines.is_plain())
     }
 
     /// Where the line of the record that came last begins, in bytes.

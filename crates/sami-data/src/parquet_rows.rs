@@ -1,20 +1,20 @@
 //! Rows of a Parquet file as JSON objects of their text and whole numbers, a few at a time.
 //!
-//! Columns that hold anything else, lists and maps among them, are left unread: no format of queries needs them, and a
-//! data set's other columns may be large.
+//! Columns that hold anything else, and maps, are left unread: no format of queries needs them, and a data set's other columns
+//! may be large.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::panic::{self, AssertUnwindSafe};
 
-use parquet::basic::{ConvertedType, LogicalType, Type};
+use parquet::basic::Type;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::schema::types::ColumnDescriptor;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use crate::parquet_nested::{Leaf, Levels};
 use crate::parquet_pages::{CheckedPages, check_places};
 
 /// Rows that are decoded at once. Pages are decompressed one at a time for each column, whatever this is.
@@ -23,20 +23,12 @@ const BATCH: usize = 64;
 /// Reads rows in order.
 pub(crate) struct ParquetRows {
     file: SerializedFileReader<File>,
-    columns: Vec<Place>,
+    columns: Vec<Leaf>,
     next_group: usize,
     group: Vec<Column>,
     /// Rows of the group that were not decoded yet.
     left: usize,
     ready: VecDeque<String>,
-}
-
-/// Which column is read, and where its values go.
-#[derive(Debug)]
-struct Place {
-    number: usize,
-    path: Vec<String>,
-    present: i16,
 }
 
 impl std::fmt::Debug for ParquetRows {
@@ -49,18 +41,7 @@ impl ParquetRows {
     /// Reads the file's description at its end. The error says what is wrong with it.
     pub(crate) fn open(file: File) -> Result<Self, String> {
         let file = SerializedFileReader::new(file).map_err(said)?;
-        let schema = file.metadata().file_metadata().schema_descr();
-        let columns: Vec<_> = schema
-            .columns()
-            .iter()
-            .enumerate()
-            .filter(|(_, column)| is_read(column))
-            .map(|(number, column)| Place {
-                number,
-                path: column.path().parts().to_vec(),
-                present: column.max_def_level(),
-            })
-            .collect();
+        let columns = Leaf::all(file.metadata().file_metadata().schema_descr().root_schema());
         if columns.is_empty() {
             return Err("it has no column of text or whole numbers".to_owned());
         }
@@ -93,12 +74,13 @@ impl ParquetRows {
             self.left = usize::try_from(rows).map_err(|_| format!("a row group says it has {rows} rows"))?;
             if self.left > 0 {
                 let schema = self.file.metadata().file_metadata().schema_descr();
-                let open = |place: &Place| {
+                let open = |place: &Leaf| {
                     check_places(group.metadata().column(place.number)).map_err(said)?;
                     let column = schema.column(place.number);
                     let pages = group.get_column_page_reader(place.number).map_err(said)?;
                     let pages = CheckedPages::new(pages, column.physical_type() == Type::BYTE_ARRAY);
-                    Column::new(get_column_reader(column, Box::new(pages)), place.present)
+                    let present = column.max_def_level();
+                    Column::new(get_column_reader(column, Box::new(pages)), present)
                 };
                 self.group = self.columns.iter().map(open).collect::<Result<_, _>>()?;
                 return Ok(true);
@@ -109,50 +91,28 @@ impl ParquetRows {
 
     fn decode(&mut self) -> Result<(), String> {
         let wanted = self.left.min(BATCH);
-        let mut rows = vec![Map::new(); wanted];
-        for (Place { path, .. }, column) in self.columns.iter().zip(&mut self.group) {
+        let mut rows = vec![Value::Null; wanted];
+        for (leaf, column) in self.columns.iter().zip(&mut self.group) {
             let values = column.read(wanted)?;
-            if values.len() != wanted {
-                return Err(format!("column {} ends before its row group does", path.join(".")));
+            let mut indexes = Vec::new();
+            let (mut place, mut begun) = (rows.iter_mut(), 0);
+            let mut row = None;
+            for (levels, value) in values {
+                if levels.repetition == 0 {
+                    row = place.next();
+                    begun += 1;
+                }
+                let contradiction = || format!("column {} has more than its row group", leaf.name());
+                leaf.put(row.as_deref_mut().ok_or_else(contradiction)?, levels, &mut indexes, value);
             }
-            for (row, value) in rows.iter_mut().zip(values) {
-                insert(row, path, value);
+            if begun != wanted {
+                return Err(format!("column {} ends before its row group does", leaf.name()));
             }
         }
         self.left -= wanted;
-        self.ready.extend(rows.into_iter().map(|row| Value::Object(row).to_string()));
+        self.ready.extend(rows.iter().map(Value::to_string));
         Ok(())
     }
-}
-
-/// Puts a value where its column stands: `info.post` into the object `info`.
-fn insert(row: &mut Map<String, Value>, path: &[String], value: Value) {
-    match path {
-        [] => {}
-        [name] => drop(row.insert(name.clone(), value)),
-        [name, rest @ ..] => {
-            let inner = row.entry(name.clone()).or_insert_with(|| Value::Object(Map::new()));
-            if let Value::Object(inner) = inner {
-                insert(inner, rest, value);
-            }
-        }
-    }
-}
-
-/// One value per row, of text or whole numbers.
-fn is_read(column: &ColumnDescriptor) -> bool {
-    let (logical, converted) = (column.logical_type_ref(), column.converted_type());
-    let kind = match column.physical_type() {
-        Type::BYTE_ARRAY => {
-            matches!(logical, Some(LogicalType::String | LogicalType::Json | LogicalType::Enum))
-                || matches!(converted, ConvertedType::UTF8 | ConvertedType::JSON | ConvertedType::ENUM)
-        }
-        Type::INT32 | Type::INT64 => {
-            matches!(logical, None | Some(LogicalType::Integer { .. })) && converted != ConvertedType::DECIMAL
-        }
-        _ => false,
-    };
-    kind && column.max_rep_level() == 0
 }
 
 /// A column of one row group, with the level at which its values are there; below it they are null.
@@ -178,8 +138,8 @@ impl Column {
         Ok(Self { values, present })
     }
 
-    /// As many of `rows` values as there are, null among them.
-    fn read(&mut self, rows: usize) -> Result<Vec<Value>, String> {
+    /// The values of so many rows, or of as many as there are, null where none is there.
+    fn read(&mut self, rows: usize) -> Result<Vec<(Levels, Value)>, String> {
         match &mut self.values {
             Values::Text(reader) => read(reader, self.present, rows, |bytes: ByteArray| {
                 let text = std::str::from_utf8(bytes.data());
@@ -196,20 +156,27 @@ fn read<T: DataType>(
     present: i16,
     rows: usize,
     convert: impl Fn(T::T) -> Result<Value, String>,
-) -> Result<Vec<Value>, String> {
-    let (mut values, mut levels) = (Vec::new(), Vec::new());
-    let (records, ..) = reader.read_records(rows, Some(&mut levels), None, &mut values).map_err(said)?;
-    if present == 0 {
-        levels = vec![0; records];
-    }
+) -> Result<Vec<(Levels, Value)>, String> {
+    let (mut values, mut definitions, mut repetitions) = (Vec::new(), Vec::new(), Vec::new());
+    let (_, _, levels) = reader
+        .read_records(rows, Some(&mut definitions), Some(&mut repetitions), &mut values)
+        .map_err(said)?;
+    // A level that is always the same is not stored.
+    let stored = |levels: &[i16], index: usize, always: i16| levels.get(index).copied().unwrap_or(always);
     let mut values = values.into_iter();
-    let of = |level| match level == present {
-        true => {
-            values.next().ok_or_else(|| "a page has fewer values than it says".to_owned()).and_then(&convert)
-        }
-        false => Ok(Value::Null),
+    let of = |index| {
+        let definition = stored(&definitions, index, present);
+        let levels = Levels { definition, repetition: stored(&repetitions, index, 0) };
+        let value = match definition == present {
+            true => values
+                .next()
+                .ok_or_else(|| "a page has fewer values than it says".to_owned())
+                .and_then(&convert)?,
+            false => Value::Null,
+        };
+        Ok((levels, value))
     };
-    levels.into_iter().map(of).collect()
+    (0..levels).map(of).collect()
 }
 
 /// What the reader says, without the name of the format, which the message has already.

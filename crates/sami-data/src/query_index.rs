@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use crate::entries::{Entries, Entry, Input};
 use crate::error::DataError;
-use crate::lines::LineReader;
-use crate::queries::{OnBadLine, Query, QueryFormat, QueryReader, id_of, label, parse, post_id};
+use crate::queries::{OnBadLine, Query, QueryReader, label, query};
 use crate::query_report::QueryReport;
-use crate::tldr;
+use crate::shape::QueryShape;
 
 /// Queries are held as long as their texts and ids fit this many bytes: 64 MiB.
 const HELD_BYTES: usize = 64 << 20;
@@ -17,7 +17,7 @@ const HELD_BYTES: usize = 64 << 20;
 #[derive(Debug)]
 pub struct QueryIndex {
     files: Vec<PathBuf>,
-    format: QueryFormat,
+    shape: QueryShape,
     report: QueryReport,
     content: Content,
 }
@@ -25,7 +25,7 @@ pub struct QueryIndex {
 #[derive(Debug)]
 enum Content {
     Held(Vec<Query>),
-    /// File and line (or entry), from 0 and 1.
+    /// File and number of the record within it, from 0 and 1.
     Places(Vec<(u32, u32)>),
 }
 
@@ -37,10 +37,10 @@ impl QueryIndex {
     /// As there.
     pub fn open<P: AsRef<Path>>(
         files: &[P],
-        format: QueryFormat,
+        shape: impl Into<QueryShape>,
         on_bad_line: OnBadLine,
     ) -> Result<Self, DataError> {
-        Self::open_holding(files, format, on_bad_line, HELD_BYTES)
+        Self::open_holding(files, shape, on_bad_line, HELD_BYTES)
     }
 
     /// As [`QueryIndex::open`], with another amount of memory for texts.
@@ -50,11 +50,12 @@ impl QueryIndex {
     /// As there.
     pub fn open_holding<P: AsRef<Path>>(
         files: &[P],
-        format: QueryFormat,
+        shape: impl Into<QueryShape>,
         on_bad_line: OnBadLine,
         held_bytes: usize,
     ) -> Result<Self, DataError> {
-        let mut reader = QueryReader::open(files, format, on_bad_line)?;
+        let shape = shape.into();
+        let mut reader = QueryReader::open(files, shape.clone(), on_bad_line)?;
         let (mut held, mut bytes, mut places) = (Some(Vec::new()), 0, Vec::new());
         while let Some(query) = reader.next() {
             let query = query?;
@@ -68,7 +69,7 @@ impl QueryIndex {
         }
         let content = held.map_or(Content::Places(places), Content::Held);
         let files = files.iter().map(|path| path.as_ref().to_owned()).collect();
-        Ok(Self { files, format, report: reader.into_report(), content })
+        Ok(Self { files, shape, report: reader.into_report(), content })
     }
 
     /// The number of queries.
@@ -130,26 +131,11 @@ impl QueryIndex {
     ) -> Result<(), DataError> {
         let path = &self.files[file];
         let label = label(path, self.files[..file].iter().map(PathBuf::as_path));
-        let mut lines = LineReader::open(path)?;
-        if self.format == QueryFormat::Tldr {
-            for (number, post) in (1..).zip(tldr::parse(path, &lines.read_whole()?)?) {
-                if let Some(&slot) = wanted.get(&(file, number)) {
-                    found[slot] =
-                        Some(Query { id: post_id(&label, &post.id), text: post.post.trim().to_owned() });
-                }
-            }
-            return Ok(());
-        }
-        for line in lines {
-            let line = line?;
-            let Some(&slot) = wanted.get(&(file, line.number)) else { continue };
-            let parsed = line.text.and_then(|text| parse(self.format, &text));
-            let (id, text) = parsed.map_err(|problem| DataError::Line {
-                path: path.clone(),
-                line: line.number,
-                problem,
-            })?;
-            found[slot] = Some(Query { id: id_of(&label, line.number, id), text });
+        let mut entries = Entries::open(&Input::File(path.clone()), &self.shape)?;
+        while let Some(Entry { place, parsed }) = entries.next(&label)? {
+            let Some(&slot) = wanted.get(&(file, place.number())) else { continue };
+            let parsed = parsed.map_err(|problem| DataError::at(path, place, problem))?;
+            found[slot] = Some(query(&label, place.number(), parsed));
             missing -= 1;
             if missing == 0 {
                 return Ok(());

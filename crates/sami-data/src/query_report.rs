@@ -13,7 +13,8 @@ pub struct FileReport {
     pub path: PathBuf,
     /// SHA-256 of its bytes on disk, in hexadecimal.
     pub sha256: String,
-    /// Its lines, blank ones at the end left out; its entries in the TL;DR format.
+    /// Its records: its lines, blank ones left out; the elements of its array; its entries in the
+    /// TL;DR format.
     pub lines: usize,
     /// Queries taken from it.
     pub queries: usize,
@@ -21,6 +22,29 @@ pub struct FileReport {
     pub duplicates: usize,
     /// Lines left out, by reason ([`crate::BadLine::name`]).
     pub skipped: BTreeMap<String, usize>,
+    /// Lines that gave a query although their turns are not as they should be, by what was done
+    /// ([`Mend::name`]).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mended: BTreeMap<String, usize>,
+}
+
+/// What was done to find the first user turn where turns are not as they should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mend {
+    /// Several user turns before the first answer are one turn.
+    JoinedTurns,
+    /// The dialogue has lost its blank lines: turns begin at the lines that say so.
+    SingleNewlines,
+}
+
+impl Mend {
+    /// A short name to count by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::JoinedTurns => "joined-turns",
+            Self::SingleNewlines => "single-newlines",
+        }
+    }
 }
 
 /// What was read from all files.
@@ -52,15 +76,17 @@ impl fmt::Display for QueryReport {
         let (queries, duplicates) = (self.queries(), self.duplicates());
         write!(f, "{queries} {}", if queries == 1 { "query" } else { "queries" })?;
         write!(f, ", {duplicates} {} dropped", if duplicates == 1 { "duplicate" } else { "duplicates" })?;
-        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-        for (reason, count) in self.files.iter().flat_map(|file| &file.skipped) {
-            *reasons.entry(reason).or_default() += count;
-        }
-        if !reasons.is_empty() {
-            let skipped = self.skipped();
-            write!(f, ", {skipped} {} skipped", if skipped == 1 { "line" } else { "lines" })?;
-            write!(f, " ({})", counts(&reasons))?;
-        }
+        let mut say = |what, of: &mut dyn Iterator<Item = (&String, &usize)>| {
+            let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+            of.for_each(|(reason, count)| *reasons.entry(reason).or_default() += count);
+            match reasons.values().sum() {
+                0 => Ok(()),
+                1 => write!(f, ", 1 line {what} ({})", counts(&reasons)),
+                lines => write!(f, ", {lines} lines {what} ({})", counts(&reasons)),
+            }
+        };
+        say("skipped", &mut self.files.iter().flat_map(|file| &file.skipped))?;
+        say("mended", &mut self.files.iter().flat_map(|file| &file.mended))?;
         Ok(())
     }
 }

@@ -46,7 +46,7 @@ fn an_index_gives_what_reading_gives() {
         assert!(matches!(index.read(&[4]), Err(DataError::Changed { .. })));
     }
     let error = QueryIndex::open(&files, QueryFormat::Jsonl, OnBadLine::Stop).unwrap_err();
-    assert!(error.to_string().ends_with("a.jsonl, line 3: expected ident (column 2)"), "{error}");
+    assert!(error.to_string().contains("a.jsonl, line 3: it is not JSON, for it begins with \"not json\""));
 }
 
 #[test]

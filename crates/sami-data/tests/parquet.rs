@@ -21,7 +21,7 @@ fn without_the_feature_the_next_step_is_said() {
         text.contains("plain.parquet is a Parquet file that cannot be read: this program was built"),
         "{text}"
     );
-    assert!(text.contains("--features parquet"), "{text}");
+    assert!(text.contains("without the feature `parquet`, which is on by default"), "{text}");
 }
 
 #[cfg(feature = "parquet")]
@@ -33,7 +33,7 @@ mod with_the_feature {
     use parquet::file::properties::WriterProperties;
     use parquet::file::writer::SerializedFileWriter;
     use parquet::schema::parser::parse_message_type;
-    use sami_data::{LineReader, QueryIndex, read_pairs, sha256};
+    use sami_data::{LineReader, QueryIndex, QueryShape, read_pairs, sha256};
 
     use super::*;
 
@@ -78,12 +78,60 @@ mod with_the_feature {
         assert_eq!(seen, expected);
     }
 
+    /// Rows as pyarrow reads them, lists in lists and absent objects included.
+    #[test]
+    fn nested_rows_are_what_pyarrow_says() {
+        for name in ["nested", "conversations"] {
+            let rows = |file: String| {
+                let lines = LineReader::open(&fixture(&file)).unwrap();
+                lines
+                    .map(|line| line.unwrap().text.unwrap().parse().unwrap())
+                    .collect::<Vec<serde_json::Value>>()
+            };
+            let (found, expected) = (rows(format!("{name}.parquet")), rows(format!("{name}.jsonl")));
+            assert_eq!(found.len(), expected.len(), "{name}");
+            for (number, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                assert_eq!(found, expected, "{name}, row {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn conversations_give_their_first_user_turns() {
+        let path = fixture("conversations.parquet");
+        let read = read_queries(&[&path], QueryFormat::Auto, OnBadLine::Skip).unwrap();
+        let texts: Vec<_> = read.queries.iter().map(|query| query.text.as_str()).collect();
+        assert_eq!(texts[..3], ["Who feeds the heron?", "Why?", "How deep is pond 0?"]);
+        assert_eq!(texts[3], "How deep is pond 1?\n\nHow deep is pond 1?");
+        assert_eq!(
+            read.report.to_string(),
+            "102 queries, 0 duplicates dropped, 4 lines skipped (bad-turn 1, empty-query 3), 66 lines mended (joined-turns 66)"
+        );
+        let field = QueryShape::new(QueryFormat::Jsonl, Some("messages.0.content".parse().unwrap())).unwrap();
+        let read = read_queries(&[path], field, OnBadLine::Skip).unwrap();
+        assert_eq!(read.queries[1].text, "Be brief.");
+    }
+
+    #[test]
+    fn every_encoding_and_compression_is_read() {
+        for name in ["dictionary-brotli", "plain-lz4", "delta-snappy", "delta-length-none"] {
+            let path = fixture(&format!("{name}.parquet"));
+            let read = read_queries(&[path], QueryFormat::Auto, OnBadLine::Stop);
+            let read = read.unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!((read.queries.len(), read.report.duplicates()), (100, 100), "{name}");
+            for (n, query) in read.queries.iter().enumerate() {
+                let expected = (format!("How many sheep stand on hill {n}?"), (2 * n).to_string());
+                assert_eq!((query.text.clone(), query.id.clone()), expected, "{name}");
+            }
+        }
+    }
+
     #[test]
     fn what_holds_no_queries_is_refused() {
         let text = message(&fixture("numbers.parquet"), QueryFormat::Jsonl);
         assert!(text.ends_with("numbers.parquet is a Parquet file that cannot be read: it has no column of text or whole numbers"), "{text}");
         let text = message(&fixture("plain.parquet"), QueryFormat::HhRlhf);
-        assert!(text.ends_with("plain.parquet, line 1: the line has no field chosen"), "{text}");
+        assert!(text.ends_with("plain.parquet, line 1: the record has no field chosen; its fields: \"id\", \"prompt\", \"query\""), "{text}");
         let text = read_pairs(&fixture("plain.parquet")).unwrap_err().to_string();
         assert!(text.contains("only queries, one a row, are read from those; write it as JSON"), "{text}");
         let text = message(&fixture("plain.parquet"), QueryFormat::Tldr);
@@ -95,11 +143,15 @@ mod with_the_feature {
     fn damaged_files_are_refused() {
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let path = dir.path().join("damaged.parquet");
-        for (name, format) in
-            [("plain.parquet", QueryFormat::Jsonl), ("comparisons.parquet", QueryFormat::TldrComparisons)]
-        {
+        for (name, format) in [
+            ("plain.parquet", QueryFormat::Jsonl),
+            ("comparisons.parquet", QueryFormat::TldrComparisons),
+            ("conversations.parquet", QueryFormat::Auto),
+        ] {
             let whole = fs::read(fixture(name)).unwrap();
-            for end in 4..whole.len() {
+            // The largest one is damaged at every third place.
+            let step = if whole.len() > 3000 { 3 } else { 1 };
+            for end in (4..whole.len()).step_by(step) {
                 fs::write(&path, &whole[..end]).unwrap();
                 let text = message(&path, format);
                 assert!(
@@ -108,16 +160,16 @@ mod with_the_feature {
                 );
             }
             let mut refused = 0;
-            for place in 4..whole.len() {
+            for place in (4..whole.len()).step_by(step) {
                 let mut bytes = whole.clone();
-                bytes[place] ^= [0x01, 0x80, 0xff][place % 3];
+                bytes[place] ^= [0x01, 0x80, 0xff][place / step % 3];
                 fs::write(&path, &bytes).unwrap();
                 if let Err(error) = read_queries(&[&path], format, OnBadLine::Stop) {
                     assert!(error.to_string().contains("damaged.parquet"), "{place}: {error}");
                     refused += 1;
                 }
             }
-            assert!(refused > whole.len() / 3, "{name}: {refused}");
+            assert!(refused > whole.len() / step / 3, "{name}: {refused}");
         }
     }
 

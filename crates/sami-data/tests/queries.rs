@@ -31,12 +31,15 @@ fn the_first_human_turn_is_the_query() {
     ];
     let path = files.write("dialogues.jsonl", lines.join("\n"));
     let read = read_queries(&[&path], QueryFormat::HhRlhf, OnBadLine::Stop).unwrap();
-    assert_eq!(texts(&read.queries), ["How?", "Two\nlines, and \"Human: \" inside", "Alone", "First"]);
+    assert_eq!(
+        texts(&read.queries),
+        ["How?", "Two\nlines, and \"Human: \" inside", "Alone", "First\n\nSecond"]
+    );
     let ids: Vec<_> = read.queries.iter().map(|query| query.id.as_str()).collect();
     assert_eq!(ids, ["dialogues:1", "dialogues:2", "dialogues:3", "dialogues:4"]);
     let report = &read.report.files[0];
     assert_eq!((report.lines, report.queries, report.duplicates), (5, 4, 1));
-    assert_eq!(read.report.to_string(), "4 queries, 1 duplicate dropped");
+    assert_eq!(read.report.to_string(), "4 queries, 1 duplicate dropped, 1 line mended (joined-turns 1)");
 }
 
 #[test]
@@ -109,12 +112,17 @@ fn bad_lines() -> Vec<(&'static str, QueryFormat, Vec<u8>, &'static str)> {
         ("not-json", HhRlhf, hh_line("{\"chosen\": \"x"), ", line 2: EOF while parsing a string (column 13)"),
         ("no-object", HhRlhf, hh_line("[3]"), ", line 2: the line is no JSON object, {…}"),
         (
-            "not-json",
+            "wrong-type",
             HhRlhf,
             hh_line("{\"chosen\": 3}"),
-            ", line 2: invalid type: integer `3`, expected a string (column 12)",
+            ", line 2: the field chosen holds a number, not text",
         ),
-        ("no-field", HhRlhf, hh_line("{\"query\": \"x\"}"), ", line 2: the line has no field chosen"),
+        (
+            "no-field",
+            HhRlhf,
+            hh_line("{\"query\": \"x\", \"b\": 1}"),
+            ", line 2: the record has no field chosen; its fields: \"b\", \"query\"",
+        ),
         (
             "no-human-turn",
             HhRlhf,
@@ -122,7 +130,6 @@ fn bad_lines() -> Vec<(&'static str, QueryFormat, Vec<u8>, &'static str)> {
             ", line 2: \"chosen\" does not begin with \"\\n\\nHuman:\", so it has no first human turn",
         ),
         ("empty-query", HhRlhf, hh_line(&hh(" ")), ", line 2: the query is empty"),
-        ("blank", HhRlhf, hh_line(&format!("\n{}", hh("more"))), ", line 2: the line is blank; remove it"),
         (
             "damaged-gzip",
             HhRlhf,
@@ -141,7 +148,13 @@ fn bad_lines() -> Vec<(&'static str, QueryFormat, Vec<u8>, &'static str)> {
             [plain.as_bytes(), b"{\"query\": \"\xff\"}"].concat(),
             ", line 2: the line is not UTF-8 (byte 12 of the line); convert the file to UTF-8",
         ),
-        ("no-field", Jsonl, line("{}"), ", line 2: the line has no field \"query\" or \"prompt\""),
+        (
+            "no-field",
+            Jsonl,
+            line("{\"text\": \"?\"}"),
+            ", line 2: the record has no field that is known to hold a query (query, prompt, question, instruction, messages, \
+             conversations, conversation); its fields: \"text\"; name one of them as the query field",
+        ),
         (
             "repeated-id",
             Jsonl,
@@ -327,12 +340,18 @@ fn a_post_with_several_comparisons_is_taken_once() {
             read_queries(&[&path], QueryFormat::TldrComparisons, OnBadLine::Stop).unwrap_err().to_string();
         error.strip_prefix(&format!("{}, ", path.display())).unwrap().to_owned()
     };
-    assert_eq!(refused("{\"summaries\": []}"), "line 1: the line has no field info");
+    assert_eq!(
+        refused("{\"summaries\": []}"),
+        "line 1: the record has no field info; its fields: \"summaries\""
+    );
     assert_eq!(
         refused("{\"info\": {\"id\": \"x\", \"article\": \"news\"}}"),
-        "line 1: the line has no field info.post"
+        "line 1: the record has no field info.post; its fields: \"article\", \"id\""
     );
-    assert_eq!(refused("{\"info\": {\"post\": \"x\"}}"), "line 1: the line has no field info.id");
+    assert_eq!(
+        refused("{\"info\": {\"post\": \"x\"}}"),
+        "line 1: the record has no field info.id; its fields: \"post\""
+    );
 }
 
 #[test]

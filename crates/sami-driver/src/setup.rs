@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use sami_constitution::ConstitutionSource;
-use sami_data::{QueryIndex, QueryReport, RunDir, atomic_write, write_json};
+use sami_data::{DataError, QueryIndex, QueryReport, RunDir, atomic_write, write_json};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -30,7 +30,8 @@ pub(crate) fn load_constitutions(
 }
 
 pub(crate) fn load_queries(recipe: &Recipe) -> Result<QueryIndex, DriverError> {
-    Ok(QueryIndex::open(&recipe.data.files, recipe.data.format, recipe.data.on_bad_line)?)
+    let shape = recipe.data.shape().map_err(DataError::from)?;
+    Ok(QueryIndex::open(&recipe.data.files, shape, recipe.data.on_bad_line)?)
 }
 
 /// Refuses a directory that holds other things than a run, before anything is written to it.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use sami_constitution::{
     ChosenContrasts, ConstitutionSource, ConstitutionSpace, Contrasts, QueryConstitutions,
 };
-use sami_data::{OnBadLine, QueryIndex};
+use sami_data::QueryIndex;
 use sami_driver::{GenerateJob, GenerateReport, Wanted};
 use sami_remote::RemoteSampler;
 use sami_torch::EngineOptions;
@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         return Err(Failure::Argument { argument: "--instruct", reason: reason.to_owned() });
     }
     let data = args.task.data.iter().map(|file| hub::data(file)).collect::<Result<Vec<_>, _>>()?;
-    let queries = QueryIndex::open(&data, args.task.format, OnBadLine::Stop)?;
+    let queries = QueryIndex::open(&data, args.task.format.shape()?, args.task.on_bad_line)?;
     context.say(&queries.report().to_string());
     let order: Vec<usize> = (0..queries.len()).collect();
     let job = GenerateJob {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use sami_constitution::{Article, Constitution, ConstitutionSpace, Task};
 use sami_core::{Estimate, Objective};
-use sami_data::{OnBadLine, Query, RejectionCounts, ResponseFilter, read_queries};
+use sami_data::{Query, RejectionCounts, ResponseFilter, read_queries};
 use sami_eval::evaluation::PrincipleInformation;
 use sami_eval::probe::{Asked, Connection, GradientSignal, Information, Prompts, ask, information};
 use sami_policy::SamplingParams;
@@ -75,7 +75,9 @@ struct Found {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let task = args.task.task()?;
     let data = args.task.data.iter().map(|file| hub::data(file)).collect::<Result<Vec<_>, _>>()?;
-    let all = read_queries(&data, args.task.format, OnBadLine::Stop)?.queries;
+    let read = read_queries(&data, args.task.format.shape()?, args.task.on_bad_line)?;
+    context.say(&read.report.to_string());
+    let all = read.queries;
     let n = args.queries.min(all.len());
     let queries: Vec<Query> = (0..n).map(|i| all[i * all.len() / n].clone()).collect();
     let sampling = sami_policy::SamplingParamsBuilder {

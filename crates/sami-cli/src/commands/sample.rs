@@ -1,16 +1,15 @@
 //! `sami sample`: raw completions.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use sami_data::atomic_write;
+use sami_data::{atomic_write, read_prompts};
 use sami_policy::{ChatMessage, ChatRequest, ChatSampler, Role, SampleRequest, Sampler, StreamKey};
-use serde::Deserialize;
 use serde_json::json;
 
-use crate::args::{ModelArgs, SamplingArgs};
+use crate::args::{FormatArgs, ModelArgs, SamplingArgs};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::hub;
 use crate::output::write_line;
 use crate::progress::interrupted;
 
@@ -21,14 +20,19 @@ const CHUNK: usize = 256;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  sami sample --model mistral-7b --prompts prompts.jsonl --out samples.jsonl --temperature 0\n\n\
-    A line of --prompts is {\"prompt\": \"…\"} or a JSON string; a line of --out is {\"prompt\", \"text\", \"tokens\"}."
+    A record of --prompts is {\"prompt\": \"…\"}, another object that `sami generate --data` reads, or a JSON string; with \
+    --format text, a line. Prompts are taken as they are, each of them. A line of --out is {\"prompt\", \"text\", \"tokens\"}."
 )]
+// A raw prompt may be a whole dialogue, and is not to be told from one whose first turn is asked for.
+#[command(mut_arg("format", |arg| arg.default_value("jsonl")))]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// Prompts, one JSON value per line.
+    /// Prompts: JSON lines, JSON, Parquet or text, also compressed; or hub:org/name/path/of/file.
     #[arg(long, value_name = "FILE")]
     pub(crate) prompts: PathBuf,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
     /// One JSON line per prompt.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
@@ -47,7 +51,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let params = args.sampling.params(args.max_new_tokens, args.stop.clone())?;
-    let prompts = read_prompts(&args.prompts)?;
+    let prompts = read_prompts(&hub::data(&args.prompts)?, args.format.shape()?)?;
     let requests: Vec<SampleRequest> = (0u64..)
         .zip(&prompts)
         .map(|(index, prompt)| SampleRequest {
@@ -87,33 +91,4 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     })?;
     let text = format!("{} samples in {}", samples.len(), args.out.display());
     context.result(&json!({"samples": samples.len(), "out": args.out}), &text)
-}
-
-/// Prompts, one JSON string or {"prompt": …} per line.
-fn read_prompts(path: &Path) -> Result<Vec<String>, Failure> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Prompt {
-        Text(String),
-        Object { prompt: String },
-    }
-    let io = |source| Failure::Io { path: path.to_owned(), source };
-    let mut prompts = Vec::new();
-    for (index, line) in BufReader::new(std::fs::File::open(path).map_err(io)?).lines().enumerate() {
-        let at = |reason: String| Failure::Line { path: PathBuf::from(path), line: index + 1, reason };
-        let line = line.map_err(|error| at(error.to_string()))?;
-        let expected = "expected a JSON string or {\"prompt\": \"…\"}";
-        let prompt = serde_json::from_str(&line).map_err(|error| at(format!("{expected} ({error})")))?;
-        prompts.push(match prompt {
-            Prompt::Text(prompt) | Prompt::Object { prompt } => prompt,
-        });
-    }
-    if prompts.is_empty() {
-        return Err(Failure::Line {
-            path: path.to_owned(),
-            line: 1,
-            reason: "the file holds no prompt".into(),
-        });
-    }
-    Ok(prompts)
 }

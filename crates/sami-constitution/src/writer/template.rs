@@ -6,6 +6,7 @@ use std::path::Path;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 
 use crate::error::{Error, Location};
+use crate::plain_text::plain_text;
 use crate::task::describe;
 use crate::writer::WriterProblem;
 
@@ -46,6 +47,7 @@ impl SeedTemplate {
     }
 
     fn parse(path: Option<&Path>, text: &str) -> Result<Self, Error> {
+        let text = &*plain_text(text);
         let fail = |line, problem| Error::Writer { at: Location::new(path, Some(line)), problem };
         let syntax = |error: minijinja::Error| {
             fail(error.line().unwrap_or(1), WriterProblem::Template { message: describe(&error) })

@@ -131,6 +131,10 @@ impl Recipe {
             let hint = "list at least one file of queries";
             return Err(problem("data.files", Problem::Missing { hint }));
         }
+        if self.data.shape().is_err() {
+            let with = "data.format, which says itself where the query stands; use \"auto\" or \"jsonl\"";
+            return Err(problem("data.query_field", Problem::Contradicts { with }));
+        }
         let no_file = |files: &[PathBuf]| files.iter().any(|file| file.as_os_str().is_empty());
         if no_file(&self.data.files) {
             let hint = "one of its names is empty; name a file of queries";

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use sami_constitution::plain_text;
 use thiserror::Error;
 use toml::de::{DeTable, DeValue};
 
@@ -77,6 +78,7 @@ pub fn load(path: &Path) -> Result<ValidRecipe, RecipeError> {
 pub fn load_with(path: &Path, overrides: &[Override]) -> Result<ValidRecipe, RecipeError> {
     let at = |source| RecipeError::Read { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(at)?;
+    let text = plain_text(&text);
     let absolute = std::path::absolute(path).map_err(at)?;
     let dir = absolute.parent().unwrap_or(Path::new("/"));
     let mut recipe = read(path, &text)?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use sami_constitution::Task;
-use sami_data::{OnBadLine, QueryFormat};
+use sami_data::{FieldPath, OnBadLine, QueryFormat, QueryShape, ShapeProblem};
 use serde::{Deserialize, Serialize};
 
 /// `[model]`
@@ -88,12 +88,26 @@ impl From<Device> for String {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataSection {
-    /// Files of queries, `.jsonl` or `.jsonl.gz`, read in this order. Relative paths start at the recipe's directory.
+    /// Files of queries, compressed or not, read in this order. Relative paths start at the recipe's directory.
     pub files: Vec<PathBuf>,
-    /// What a line is. Default `hh-rlhf`.
+    /// What a record is. Default `auto`: told by its fields.
     pub format: QueryFormat,
+    /// The field that holds the query, for example `body.messages`. Default: what the format says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_field: Option<FieldPath>,
     /// What to do with a line that cannot be read. Default `stop`.
     pub on_bad_line: OnBadLine,
+}
+
+impl DataSection {
+    /// What the records are, and where their queries stand.
+    ///
+    /// # Errors
+    ///
+    /// [`ShapeProblem`] for a field beside a format that has its own.
+    pub fn shape(&self) -> Result<QueryShape, ShapeProblem> {
+        QueryShape::new(self.format, self.query_field.clone())
+    }
 }
 
 /// `[sampling]`

@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sami_constitution::{ConstitutionSource, Task};
 use sami_core::Estimate;
-use sami_data::{
-    OnBadLine, PairReader, PairRecord, Query, QueryFormat, RunDir, atomic_write, read_pairs, read_queries,
-};
+use sami_data::{OnBadLine, PairReader, PairRecord, Query, RunDir, atomic_write, read_pairs, read_queries};
 use sami_driver::recipe::{self, ValidRecipe};
 use sami_driver::{DriverError, GenerateJob, Wanted, contrast_set, read_sets};
 use sami_eval::evaluation::{Evaluation, file_of};
@@ -19,7 +17,7 @@ use sami_torch::{ChatTemplate, PromptFormat, TorchPolicy, TorchProvider};
 use serde::Serialize;
 
 use super::{existing, model_dir};
-use crate::args::{at_least_one, query_format};
+use crate::args::{FormatArgs, at_least_one};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::write_line;
@@ -45,9 +43,8 @@ pub(crate) struct Args {
     /// Held-out queries, instead of those that the recipe kept out. Queries that the run was trained on are left out.
     #[arg(long, value_name = "FILE")]
     pub(crate) data: Vec<PathBuf>,
-    /// What a line of --data is: hh-rlhf, jsonl, tldr or tldr-comparisons.
-    #[arg(long, default_value = "hh-rlhf", value_parser = query_format)]
-    pub(crate) format: QueryFormat,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
     /// At most so many queries of each file.
     #[arg(long, value_name = "N", default_value_t = 250, value_parser = at_least_one)]
     pub(crate) queries: usize,
@@ -205,7 +202,7 @@ fn held_out(
         }
         read_pairs(&pairs)?.into_iter().map(|record| Query { id: record.id, text: record.query }).collect()
     } else {
-        let read = read_queries(&args.data, args.format, OnBadLine::Stop)?;
+        let read = read_queries(&args.data, args.format.shape()?, OnBadLine::Stop)?;
         context.say(&read.report.to_string());
         read.queries
     };
