@@ -68,7 +68,7 @@ impl fmt::Display for CheckpointSummary {
             config.intermediate_size,
             config.vocab_size
         )?;
-        writeln!(f, "positions       {}", config.max_position_embeddings)?;
+        writeln!(f, "positions       {}", config.longest_sequence())?;
         match config.windows.iter().flatten().next() {
             Some(window) => writeln!(f, "attention       window of {window} tokens")?,
             None => writeln!(f, "attention       all earlier tokens")?,

@@ -91,9 +91,6 @@ impl<'a> Fields<'a> {
         if let Some(value) = self.get("quantization_config") {
             return refuse("quantization_config", value, "training needs unquantised weights");
         }
-        if let Some(value) = self.get("partial_rotary_factor").filter(|value| value.as_f64() != Some(1.0)) {
-            return refuse("partial_rotary_factor", value, "only whole heads are rotated here");
-        }
         if let Some(value) = self.get("attention_dropout").filter(|value| value.as_f64() != Some(0.0)) {
             return refuse("attention_dropout", value, "log-probabilities must not be random");
         }

@@ -7,6 +7,7 @@ mod error;
 mod family;
 mod fields;
 mod rope;
+mod scaling;
 mod tensors;
 mod windows;
 
@@ -20,7 +21,7 @@ use crate::options::Dtype;
 
 pub use error::ConfigError;
 pub use family::{Family, MixtureConfig};
-pub use rope::RopeScaling;
+pub use scaling::RopeScaling;
 
 use family::mixture;
 use fields::Fields;
@@ -52,7 +53,7 @@ pub struct ModelConfig {
     pub rope_theta: f64,
     /// Its scaling.
     pub rope_scaling: RopeScaling,
-    /// Longest sequence that the model was made for.
+    /// Longest sequence that the model was made for, before the scaling of its rotary embedding.
     pub max_position_embeddings: usize,
     /// Per layer: how many tokens back a position sees (itself included), or all.
     pub windows: Vec<Option<usize>>,
@@ -115,7 +116,11 @@ impl ModelConfig {
                 expected: "an even number (rotary embedding pairs its halves)",
             });
         }
-        let (rope_theta, rope_scaling) = rope(&fields)?;
+        let max_position_embeddings = fields.count("max_position_embeddings")?;
+        let rope = rope(&fields, head_dim, max_position_embeddings)?;
+        if let Some(note) = rope.note {
+            tracing::warn!("config.json: {note}");
+        }
         Ok(Self {
             vocab_size: fields.count("vocab_size")?,
             hidden_size,
@@ -125,9 +130,9 @@ impl ModelConfig {
             num_key_value_heads,
             head_dim,
             rms_norm_eps: fields.positive("rms_norm_eps")?,
-            rope_theta,
-            rope_scaling,
-            max_position_embeddings: fields.count("max_position_embeddings")?,
+            rope_theta: rope.theta,
+            rope_scaling: rope.scaling,
+            max_position_embeddings,
             windows: windows(&architecture, &fields, num_hidden_layers)?,
             tie_word_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(false),
             family,
@@ -135,6 +140,21 @@ impl ModelConfig {
             dtype: fields.dtype()?,
             architecture,
         })
+    }
+
+    /// Longest sequence that is read or written, in tokens.
+    pub fn longest_sequence(&self) -> usize {
+        self.rope_scaling.longest(self.max_position_embeddings)
+    }
+
+    /// Whether rows that are laid out for one of two models fit the other: the same tensors, windows
+    /// and frequencies.
+    pub(crate) fn lays_out_like(&self, other: &Self) -> bool {
+        let frequencies = |config: &Self| (config.rope_theta, config.max_position_embeddings);
+        self.tensors() == other.tensors()
+            && self.windows == other.windows
+            && self.rope_scaling == other.rope_scaling
+            && frequencies(self) == frequencies(other)
     }
 }
 
@@ -187,12 +207,12 @@ mod tests {
             ),
             (with("hidden_act", json!("gelu")), "field \"hidden_act\" is \"gelu\", which is not supported"),
             (
-                with("rope_scaling", json!({"type": "dynamic", "factor": 2.0})),
-                "depend on the longest sequence",
+                with("rope_scaling", json!({"type": "dynamic"})),
+                "field \"rope_scaling.factor\" is missing; expected a positive number",
             ),
             (
-                with("rope_parameters", json!({"rope_type": "yarn"})),
-                "field \"rope_parameters.rope_type\" is \"yarn\"",
+                with("rope_parameters", json!({"rope_type": "axial"})),
+                "field \"rope_parameters.rope_type\" is \"axial\"",
             ),
             (with("quantization_config", json!({"bits": 4})), "training needs unquantised weights"),
             (with("hidden_size", json!(-3)), "field \"hidden_size\" is -3; expected a positive whole number"),
