@@ -58,9 +58,7 @@ fn main() -> Outcome<()> {
     let driver = Driver::new(recipe, out, provider)?;
     let report = driver.run(&mut Display::default(), &mut show_responses)?;
     table(&report.evaluations);
-    if let Some(trained) = report.checkpoints.last() {
-        println!("\nThe trained model is {}; transformers opens it.", trained.display());
-    }
+    println!("\nThe trained model is {}; transformers opens it.", report.final_model.display());
     Ok(())
 }
 

@@ -263,6 +263,7 @@ fn behaviour(policy: &mut TorchPolicy, documents: &[Document]) -> Result<[f64; 5
         .collect();
     let (mut stands, mut articles, mut gibberish, mut off) = ([0.0; 3], 0.0, 0.0, 0.0);
     for (document, sample) in documents.iter().zip(policy.sample(&requests, &params)?) {
+        let sample = sample?;
         let (query, constitution) = document
             .prompt
             .split_once("Constitution:\n")

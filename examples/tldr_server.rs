@@ -87,7 +87,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..SamplingParams::builder()
     };
     let mut sampler = RemoteSampler::new(endpoint.clone());
-    let samples = sampler.sample(&requests, &params.check()?)?;
+    let samples: Vec<_> =
+        sampler.sample(&requests, &params.check()?)?.into_iter().collect::<Result<_, _>>()?;
     let counts = sampler.samples();
     println!(
         "{} summaries, {} with token ids, {} to be tokenised again",

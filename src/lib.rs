@@ -27,7 +27,7 @@
 //!     println!("iteration {} is in {}", finished.iteration, finished.checkpoint.display());
 //!     Ok(())
 //! })?;
-//! println!("{:?}", report.checkpoints.last());
+//! println!("{}", report.final_model.display());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

@@ -163,15 +163,14 @@ fn run_one(out: &Path, name: &str, seed: u64) -> Outcome<()> {
     let main = principles(&main_qualities(kind), WordingSet::Learned)?;
     let own = examiner(kind, &main, QUERIES[0])?;
     let mut marks = Vec::new();
-    let checkpoints = support::run(recipe, &dir.join("run"), &mut (), &mut |_, model| {
+    let report = support::run(recipe, &dir.join("run"), &mut (), &mut |_, model| {
         marks.push(own.examine(model)?.1);
         Ok(())
     })?;
     let mut others = Vec::new();
-    if let Some(last) = checkpoints.last() {
-        for (name, kind, set) in other_exams(kind)? {
-            others.push((name, examiner(kind, &set, QUERIES[1])?.examine(Start::Checkpoint(last))?.1));
-        }
+    for (name, kind, set) in other_exams(kind)? {
+        let last = Start::Checkpoint(&report.final_model);
+        others.push((name, examiner(kind, &set, QUERIES[1])?.examine(last)?.1));
     }
     let run = Run { recipe: name.to_owned(), seed, marks, others, seconds: begun.elapsed().as_secs_f64() };
     let path = dir.join("result.json");

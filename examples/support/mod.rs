@@ -3,13 +3,13 @@
 
 use std::error::Error;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use sami::constitution::PrincipleSet;
 use sami::data::StepMetrics;
 use sami::driver::recipe::{Recipe, ValidRecipe, load};
-use sami::driver::{Driver, Event, Observer};
+use sami::driver::{Driver, Event, Observer, RunReport};
 use sami::policy::{SamplingParams, SamplingParamsBuilder, Start};
 use sami::sandbox::exam::{Answers, Exam, Marks};
 use sami::sandbox::{Examiner, Kind, exam_queries};
@@ -55,15 +55,14 @@ pub(crate) fn run(
     out: &Path,
     observer: &mut dyn Observer,
     examine: &mut dyn FnMut(usize, Start<'_>) -> Outcome<()>,
-) -> Outcome<Vec<PathBuf>> {
+) -> Outcome<RunReport> {
     let provider = TorchProvider::new(&recipe.model.base, engine(&recipe))?;
     let driver = Driver::new(recipe, out, provider)?;
     examine(0, Start::Base)?;
-    let report = driver.run(observer, &mut |finished| {
+    Ok(driver.run(observer, &mut |finished| {
         examine(finished.iteration, Start::Checkpoint(finished.checkpoint))
             .map_err(|error| error.to_string().into())
-    })?;
-    Ok(report.checkpoints)
+    })?)
 }
 
 /// The demonstration: a recipe on the embedded world, the table of the paper's Figure 2, and answers before and after.
@@ -90,23 +89,23 @@ pub(crate) fn demonstrate(
     let examiner =
         Examiner::new(exam(kind, &principles, queries, recipe.seed)?, exam_params(kind)?, &provider)?;
     let mut rows: Vec<Marks> = Vec::new();
-    let mut last: Option<Answers> = None;
-    let checkpoints = run(recipe, out, &mut Display::default(), &mut |iteration, model| {
+    let mut answered: Vec<Answers> = Vec::new();
+    let report = run(recipe, out, &mut Display::default(), &mut |iteration, model| {
         let (answers, marks) = examiner.examine(model)?;
         if iteration > 0 {
             println!("  exam: {}", line(&marks));
         }
         rows.push(marks);
-        last = Some(answers);
+        answered.push(answers);
         Ok(())
     })?;
+    // A guard may have ended the run after an iteration that no longer counts.
+    rows.truncate(report.last + 1);
     table(&rows, queries);
-    if let Some(answers) = last {
-        side_by_side(examiner.exam(), examiner.base_answers(), &answers, shown);
+    if let Some(answers) = answered.get(report.last) {
+        side_by_side(examiner.exam(), examiner.base_answers(), answers, shown);
     }
-    if let Some(trained) = checkpoints.last() {
-        println!("\nThe trained model is {}; transformers opens it.", trained.display());
-    }
+    println!("\nThe trained model is {}; transformers opens it.", report.final_model.display());
     Ok(())
 }
 

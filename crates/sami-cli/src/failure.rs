@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use sami_data::{DataError, NotFinite};
 use sami_driver::{Blame, DriverError};
 use thiserror::Error as ThisError;
 
@@ -19,7 +20,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Hub(#[from] HubError),
     #[error(transparent)]
-    Data(#[from] sami_data::DataError),
+    Data(#[from] DataError),
     #[error(transparent)]
     Eval(#[from] sami_eval::Error),
     #[error(transparent)]
@@ -46,6 +47,8 @@ pub(crate) enum Failure {
     Io { path: PathBuf, source: std::io::Error },
     #[error("writing the result: {0}")]
     Result(#[source] serde_json::Error),
+    #[error("the result cannot be written as JSON: {0}")]
+    NotFinite(#[from] NotFinite),
     #[error("interrupted; nothing was written")]
     Interrupted,
 }
@@ -75,12 +78,14 @@ impl Failure {
             Self::Driver(error) => error.blame() == Blame::Input,
             Self::Engine(error) => engine_blames_input(error),
             Self::Eval(error) => error.blames_input(),
-            Self::Data(_) | Self::Constitution(_) | Self::Sampling(_) => true,
+            Self::Data(error) => !matches!(error, DataError::NotFinite { .. }),
+            Self::Constitution(_) | Self::Sampling(_) => true,
             Self::Line { .. } | Self::Argument { .. } | Self::SeveralGpus { .. } => true,
             Self::Hub(error) => !matches!(error, HubError::Network { .. } | HubError::Io { .. }),
             Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
             Self::Remote(error) => server_blames_input(error),
-            Self::NoPrinciples(_) | Self::Recipe(_) | Self::Result(_) | Self::Interrupted => false,
+            Self::NoPrinciples(_) | Self::Recipe(_) | Self::Result(_) => false,
+            Self::NotFinite(_) | Self::Interrupted => false,
         };
         ExitCode::from(if input { 2 } else { 1 })
     }

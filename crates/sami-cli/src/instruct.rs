@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use sami_policy::{
-    ChatMessage, ContrastPolicy, ContrastSet, GradientOf, Role, Sample, SampleRequest, Sampler,
-    SamplingParams, SetLogps,
+    ChatMessage, ChatRequest, ChatSampler, ContrastPolicy, ContrastSet, GradientOf, Refusal, Role, Sample,
+    SampleRequest, Sampler, SamplingParams, SetLogps,
 };
 use sami_torch::{ChatTemplate, Error, TorchPolicy};
 
@@ -47,12 +47,16 @@ impl Instructed {
 impl Sampler for Instructed {
     type Error = Error;
 
-    fn sample(&mut self, requests: &[SampleRequest], params: &SamplingParams) -> Result<Vec<Sample>, Error> {
-        let turns = requests
-            .iter()
-            .map(|request| Ok(SampleRequest { prompt: self.turn(&request.prompt)?, stream: request.stream }));
-        let turns = turns.collect::<Result<Vec<_>, Error>>()?;
-        self.policy.sample(&turns, params)
+    fn sample(
+        &mut self,
+        requests: &[SampleRequest],
+        params: &SamplingParams,
+    ) -> Result<Vec<Result<Sample, Refusal>>, Error> {
+        let turn = |request: &SampleRequest| ChatRequest {
+            messages: vec![ChatMessage::new(Role::User, request.prompt.clone())],
+            stream: request.stream,
+        };
+        self.policy.sample_chat(&requests.iter().map(turn).collect::<Vec<_>>(), params)
     }
 }
 

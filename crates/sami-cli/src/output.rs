@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use sami_data::check_finite;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -34,13 +35,19 @@ pub(crate) fn say(message: &str) {
 
 /// The command's result on standard output: JSON, or as text.
 pub(crate) fn result<T: Serialize>(value: &T, text: &dyn Display, json: bool) -> Result<(), Failure> {
-    let line = if json { serde_json::to_string(value).map_err(Failure::Result)? } else { text.to_string() };
+    let line = if json {
+        check_finite(value)?;
+        serde_json::to_string(value).map_err(Failure::Result)?
+    } else {
+        text.to_string()
+    };
     let _ = writeln!(std::io::stdout().lock(), "{line}");
     Ok(())
 }
 
 /// One value as a line of JSON.
 pub(crate) fn write_line<W: Write + ?Sized, T: Serialize>(file: &mut W, value: &T) -> std::io::Result<()> {
+    check_finite(value).map_err(std::io::Error::other)?;
     serde_json::to_writer(&mut *file, value)?;
     file.write_all(b"\n")
 }

@@ -43,6 +43,10 @@ fn the_plan_needs_no_weights_and_training_is_refused_early() {
     assert_eq!(refused.status.code(), Some(1), "{message}");
     assert!(message.contains("error: training this model takes about "), "{message}");
     assert!(!world.path("out").exists());
+    // A probe samples and takes gradients: both are planned before anything is loaded.
+    let probe = "probe --model enormous --data queries.jsonl --queries 2";
+    let message = text(&world.sami(probe).stderr);
+    assert!(message.contains("error: sampling this model takes about "), "{message}");
     // Asked to go on, it finds that there is nothing to load.
     let message = text(&world.sami(&format!("{train} --no-memory-check")).stderr);
     assert!(message.contains("tokenizer.json: not found"), "{message}");

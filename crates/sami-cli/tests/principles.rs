@@ -86,6 +86,25 @@ fn base_models_behind_a_server_continue_a_text() {
 }
 
 #[test]
+fn a_thought_that_was_cut_off_is_no_answer() {
+    let world = World::new();
+    for text in ["<think> 1. [brief]: Answers should be short.", "[THINK]\n1. [brief]: Answers should be short.\n2. [not"] {
+        let (url, seen) = server::serve(move |_| {
+            let choice = json!({"message": {"content": text}, "finish_reason": "length"});
+            Reply(200, "", json!({"choices": [choice]}).to_string())
+        });
+        let output = world.sami(&format!(
+            "principles --server {url} --server-model m --principles brief --about chat --out p.toml"
+        ));
+        let error = crate::text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains("answer 1 of the principle writer is a thought without an end"), "{error}");
+        assert_eq!(seen.lock().unwrap().len(), 1);
+        assert!(!world.path("p.toml").exists());
+    }
+}
+
+#[test]
 fn a_checkpoint_that_says_nothing_of_use_is_told_and_its_words_are_kept() {
     let world = World::new();
     let output = world

@@ -45,7 +45,7 @@ fn answer(model: &Path, body: &Value) -> Reply {
         };
         let stream = StreamKey::new(body["seed"].as_u64().unwrap(), 0, 0, 0);
         let request = SampleRequest { prompt: body["prompt"].as_str().unwrap().to_owned(), stream };
-        policy.sample(&[request], &params.check().unwrap()).unwrap().remove(0)
+        policy.sample(&[request], &params.check().unwrap()).unwrap().remove(0).unwrap()
     });
     let choice = json!({"text": sampled.text, "finish_reason": "length"});
     Reply(200, "", json!({"choices": [choice]}).to_string())

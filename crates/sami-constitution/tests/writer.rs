@@ -150,6 +150,39 @@ fn parts_of_a_sentence_are_joined_and_remarks_on_it_left_out() {
 }
 
 #[test]
+fn nothing_is_taken_from_a_thought_that_does_not_end() {
+    let drafts = format!(
+        "1. [helpful]: {HELPFUL}\n2. [harmless]: {HARMLESS}\n3. [not helpful]: {NOT_HELPFUL}\n4. [not harmless]: {NOT_HARMLESS}"
+    );
+    for open in ["<think>", "[THINK]", "◁think▷", "<seed:think>"] {
+        let asked = RefCell::new(0);
+        let error = writer(1).write(|_| {
+            *asked.borrow_mut() += 1;
+            Ok::<_, Infallible>(format!("{open}\n{drafts}"))
+        });
+        let error = error.unwrap_err();
+        assert!(matches!(error, WriteError::OnlyThought { answers: 1, .. }), "{error}");
+        assert_eq!(asked.into_inner(), 1, "a second answer would be cut off as well");
+    }
+    let error = write(&writer(1), &["<think>\nLet me see"]).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "answer 1 of the principle writer is a thought without an end: it was cut off before there was an answer; \
+         allow more tokens per answer, or ask a model that does not think aloud. It begins: \"<think>\\nLet me see\""
+    );
+    // What earlier answers gave is kept, and the rest is told.
+    let written = write(&writer(2), &[&drafts, &format!("<think>\n{drafts}")]).unwrap();
+    assert_eq!(sides(&written), expected());
+    let notes: Vec<_> = written.notes().iter().map(ToString::to_string).collect();
+    assert_eq!(notes, ["nothing was taken from answer 2, which was cut off inside a thought"]);
+    // Closed, it is an answer, whatever the tags.
+    for (open, close) in [("[THINK]", "[/THINK]"), ("<thinking>", "</thinking>"), ("", "</think>")] {
+        let answer = format!("{open}1. [helpful]: something with rainbows in it{close}\n{drafts}");
+        assert_eq!(sides(&write(&writer(1), &[&answer]).unwrap()), expected());
+    }
+}
+
+#[test]
 fn what_is_missing_is_asked_for_by_name_and_kept_from_the_first_answer() {
     let first = format!("1. [helpful]: {HELPFUL}\n2. [harmless]: {HARMLESS}\n");
     let second = format!(

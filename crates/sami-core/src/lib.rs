@@ -19,6 +19,8 @@
 //!
 //! # The loss
 //!
+//! [`definition`] has it in a hundred lines, as the paper writes it.
+//!
 //! For C constitutions and R responses, response r sampled under constitution t(r) (r itself where C = R), with weights α
 //! and β (½ and ½ by default) of the two terms:
 //!
@@ -89,6 +91,7 @@
 mod accumulator;
 mod batch;
 mod contrast;
+pub mod definition;
 mod diagnostics;
 mod element;
 mod error;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::error::DataError;
+use crate::finite::check_finite;
 
 /// Appends lines to a JSONL file. A process that was killed may leave a torn last line; opening the file again cuts it off,
 /// so that lines are whole or absent.
@@ -63,9 +64,10 @@ impl JsonlAppender {
     ///
     /// # Errors
     ///
-    /// [`DataError::Io`], [`DataError::Json`]. What a full disk took of the line is then cut off again, as far as the system
+    /// [`DataError::NotFinite`] before anything is written; [`DataError::Io`], [`DataError::Json`]. What a full disk took of the line is then cut off again, as far as the system
     /// lets us; opening the file anew cuts it off too.
     pub fn append<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), DataError> {
+        check_finite(value).map_err(DataError::not_finite(&self.path))?;
         let mut line = serde_json::to_vec(value).map_err(DataError::json(&self.path))?;
         line.push(b'\n');
         if let Err(source) = self.file.write_all(&line) {

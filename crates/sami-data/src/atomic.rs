@@ -4,7 +4,10 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use serde::Serialize;
+
 use crate::error::DataError;
+use crate::finite::check_finite;
 
 /// Writes a file so that, killed at any moment, `path` holds either what it held before or all of the new content: into a
 /// temporary file beside it, flushed to disk, renamed over it, and the directory flushed too. Directories on the way to
@@ -33,6 +36,45 @@ pub fn atomic_write(
         sync_dir(parent)
     };
     attempt().map_err(DataError::io(path))
+}
+
+/// Writes one value as indented JSON, whole or not at all.
+///
+/// # Errors
+///
+/// [`DataError::NotFinite`], [`DataError::Json`], [`DataError::Io`]; `path` is then untouched.
+pub fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), DataError> {
+    check_finite(value).map_err(DataError::not_finite(path))?;
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(DataError::json(path))?;
+    bytes.push(b'\n');
+    atomic_write(path, |file| file.write_all(&bytes))
+}
+
+/// Writes values as JSON lines, all of them or none.
+///
+/// # Errors
+///
+/// As [`write_json`].
+pub fn write_json_lines<'a, T: Serialize + 'a>(
+    path: &Path,
+    values: impl IntoIterator<Item = &'a T>,
+) -> Result<(), DataError> {
+    let mut refused = None;
+    let written = atomic_write(path, |file| {
+        for value in values {
+            if let Err(found) = check_finite(value) {
+                refused = Some(found);
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            serde_json::to_writer(&mut *file, value)?;
+            file.write_all(b"\n")?;
+        }
+        Ok(())
+    });
+    match refused {
+        Some(found) => Err(DataError::not_finite(path)(found)),
+        None => written,
+    }
 }
 
 /// Temporary files are private to their owner; what they become is read by others, as any new file is.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use sami_constitution::TaskProblem;
 use thiserror::Error;
 
+use crate::finite::NotFinite;
 use crate::pairs::PairProblem;
 
 /// Why a line gives no query.
@@ -130,6 +131,14 @@ pub enum DataError {
         /// Reasons with their counts.
         reasons: String,
     },
+    /// A figure that no file may hold. Nothing was written.
+    #[error("{path} cannot be written: {source}", path = path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The figure.
+        source: NotFinite,
+    },
     /// No file was given.
     #[error("no file of queries is given; name at least one")]
     NoFile,
@@ -216,6 +225,11 @@ impl DataError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, source }
+    }
+
+    pub(crate) fn not_finite(path: &Path) -> impl FnOnce(NotFinite) -> Self {
+        let path = path.to_owned();
+        move |source| Self::NotFinite { path, source }
     }
 
     pub(crate) fn json(path: &Path) -> impl FnOnce(serde_json::Error) -> Self {

@@ -15,6 +15,7 @@
 mod append;
 mod atomic;
 mod error;
+mod finite;
 mod lines;
 #[cfg(not(feature = "parquet"))]
 mod no_parquet;
@@ -40,8 +41,9 @@ use no_parquet::ParquetRows;
 use parquet_rows::ParquetRows;
 
 pub use append::JsonlAppender;
-pub use atomic::atomic_write;
+pub use atomic::{atomic_write, write_json, write_json_lines};
 pub use error::{BadLine, DataError};
+pub use finite::{NotFinite, check_finite};
 pub use lines::{Line, LineReader, MAX_LINE_BYTES, sha256};
 pub use pair_index::PairIndex;
 pub use pairs::{Finish, PairConstitution, PairProblem, PairReader, PairRecord, PairResponse, read_pairs};

@@ -63,6 +63,9 @@ pub struct PairRecord {
     /// Why the set is left out of training; empty if it is kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<Rejection>,
+    /// What the model or the server said, where a request of the set was refused: the first refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
 }
 
 /// Why a record is no contrast set.

@@ -74,6 +74,7 @@ pub(crate) fn record(id: String, entries: Entries) -> Result<PairRecord, PairPro
         prompts: Vec::with_capacity(entries.len()),
         responses: Vec::with_capacity(entries.len()),
         rejected: Vec::new(),
+        refusal: None,
     };
     for (index, entry) in entries.into_iter().enumerate() {
         let missing = |field| PairProblem::PaperField { entry: index, field };

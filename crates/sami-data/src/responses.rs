@@ -30,18 +30,31 @@ pub enum Rejection {
     Truncated,
     /// `identical`: two responses of the set are equal.
     Identical,
+    /// `prompt-refused`: the model cannot take a prompt of the set (too long, a token beyond its
+    /// vocabulary).
+    PromptRefused,
+    /// `server-refused`: the server did not answer a prompt of the set (its content filter, its limit).
+    ServerRefused,
+    /// `answer-unusable`: an answer came, but it cannot be used.
+    AnswerUnusable,
+    /// `set-refused`: the policy cannot score the set's prompts with its responses.
+    SetRefused,
     /// Any other reason, by its name.
     Other(String),
 }
 
 impl Rejection {
-    const NAMED: [Self; 6] = [
+    const NAMED: [Self; 10] = [
         Self::Empty,
         Self::EvasiveOpening,
         Self::FormatLeftover,
         Self::Unfinished,
         Self::Truncated,
         Self::Identical,
+        Self::PromptRefused,
+        Self::ServerRefused,
+        Self::AnswerUnusable,
+        Self::SetRefused,
     ];
 
     /// Its name.
@@ -53,6 +66,10 @@ impl Rejection {
             Self::Unfinished => "unfinished",
             Self::Truncated => "truncated",
             Self::Identical => "identical",
+            Self::PromptRefused => "prompt-refused",
+            Self::ServerRefused => "server-refused",
+            Self::AnswerUnusable => "answer-unusable",
+            Self::SetRefused => "set-refused",
             Self::Other(name) => name,
         }
     }

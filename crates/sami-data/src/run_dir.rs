@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::atomic::atomic_write;
 use crate::error::DataError;
+use crate::finite::number_or_null;
 
 /// The format of `state.json` that this version reads and writes.
 pub const STATE_FORMAT: u32 = 1;
@@ -252,10 +253,13 @@ impl State {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MiFigures {
     /// From the softmax over constitutions: the one that lower-bounds I(Y; C | X).
+    #[serde(deserialize_with = "number_or_null")]
     pub constitutions: f64,
     /// From the softmax over responses.
+    #[serde(deserialize_with = "number_or_null")]
     pub responses: f64,
     /// Their mean, Equation 2.
+    #[serde(deserialize_with = "number_or_null")]
     pub two_sided: f64,
 }
 
@@ -267,33 +271,41 @@ pub struct StepMetrics {
     /// From 1.
     pub step: usize,
     /// The loss before the update, in the objective's reduction and sides.
+    #[serde(deserialize_with = "number_or_null")]
     pub loss: f64,
     /// Mutual information in the batch's sets, from summed log-probabilities, in nats, before the update.
     pub mi: MiFigures,
     /// Share of constitutions whose own response is their likeliest (contrast over responses).
+    #[serde(deserialize_with = "number_or_null")]
     pub accuracy_row: f64,
     /// Share of responses whose own constitution is their likeliest (contrast over constitutions).
+    #[serde(deserialize_with = "number_or_null")]
     pub accuracy_col: f64,
     /// Global L2 norm of the gradient, before any clipping.
+    #[serde(deserialize_with = "number_or_null")]
     pub grad_norm: f64,
     /// Global L2 norm of the update that the optimizer asked for.
+    #[serde(deserialize_with = "number_or_null")]
     pub update_norm: f64,
     /// Share of that norm which the forward weights really moved by.
+    #[serde(deserialize_with = "number_or_null")]
     pub update_kept: f64,
     /// Share of the forward weights that changed at all.
+    #[serde(deserialize_with = "number_or_null")]
     pub fraction_changed: f64,
     /// KL(π ‖ base), exact over the vocabulary, in nats per token: mean over each response's tokens, responses and queries,
     /// before the update. Only where the policy keeps the base beside itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kl: Option<f64>,
     /// What the schedule multiplied the learning rate by.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "number_or_null")]
     pub lr_factor: f64,
     /// Queries in the batch.
     pub queries: usize,
     /// Log-probabilities that were summed: counted tokens of every response under every constitution.
     pub tokens: usize,
     /// The step's own time.
+    #[serde(deserialize_with = "number_or_null")]
     pub seconds: f64,
     /// The process's largest resident memory so far, in bytes, where the system tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]

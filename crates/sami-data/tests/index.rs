@@ -96,6 +96,7 @@ fn record(number: usize, rejected: bool) -> PairRecord {
         prompts: vec!["A:".into(), "B:".into()],
         responses: vec![response(0), response(1)],
         rejected: if rejected { vec![Rejection::Identical] } else { Vec::new() },
+        refusal: None,
     }
 }
 

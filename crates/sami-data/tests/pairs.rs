@@ -28,6 +28,7 @@ fn record(id: &str) -> PairRecord {
             PairResponse { constitution: 1, text: " No.".into(), token_ids: None, finish: None },
         ],
         rejected: vec![],
+        refusal: None,
     }
 }
 
@@ -83,6 +84,7 @@ fn any_record() -> impl Strategy<Value = PairRecord> {
                 .collect(),
             // Rejected ones may hold anything.
             rejected,
+            refusal: None,
         },
     )
 }

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::path::PathBuf;
 
+use sami_data::{DataError, NotFinite};
 use thiserror::Error;
 
 use crate::events::Stage;
@@ -72,7 +73,7 @@ pub enum DriverError {
     Recipe(#[from] RecipeError),
     /// The queries, pairs or the run directory cannot be used.
     #[error(transparent)]
-    Data(#[from] sami_data::DataError),
+    Data(#[from] DataError),
     /// The principles or a template cannot be used.
     #[error(transparent)]
     Constitution(#[from] sami_constitution::Error),
@@ -98,6 +99,19 @@ pub enum DriverError {
     /// A pair record that is no contrast set.
     #[error(transparent)]
     ContrastSet(#[from] sami_policy::ContrastSetError),
+    /// A figure of an optimizer step that is not finite. Nothing of the step was written.
+    #[error(
+        "iteration {iteration}, step {step}: {source}; training has diverged, so lower the learning \
+         rate or clip the gradient; the state of the last whole step is kept"
+    )]
+    Diverged {
+        /// η.
+        iteration: usize,
+        /// From 1.
+        step: usize,
+        /// The figure.
+        source: NotFinite,
+    },
     /// A file or directory.
     #[error("{path}: {source}")]
     Io {
@@ -182,7 +196,7 @@ pub enum DriverError {
     #[error(
         "the filters rejected all {queries} answers of π_{model} to the held-out queries, so there is nothing to measure; {path} has \
          them with the reasons. Loosen the task's [responses], raise sampling.max_new_tokens or sampling.temperature, lower \
-         training.learning_rate, or do without (evaluation.queries = 0); choose another --out for the changed recipe"
+         training.learning_rate, or do without (evaluation.queries = 0); choose another directory for the changed recipe"
     )]
     AllRejected {
         /// The answers.
@@ -224,7 +238,7 @@ pub enum DriverError {
     },
     /// The run directory belongs to another recipe.
     #[error(
-        "{path} was made by another recipe: {fields} differ; choose another --out, or restore the recipe"
+        "{path} was made by another recipe: {fields} differ; choose another directory, or restore the recipe"
     )]
     OtherRecipe {
         /// The run's copy of its recipe.
@@ -245,7 +259,7 @@ pub enum DriverError {
     },
     /// The run directory was made by another version.
     #[error(
-        "{path} was made by sami {found}, and this is {expected}: the numbers could differ. Go on with that version, or choose another --out"
+        "{path} was made by sami {found}, and this is {expected}: the numbers could differ. Go on with that version, or choose another directory"
     )]
     OtherVersion {
         /// The run's copy of its recipe.
@@ -256,7 +270,9 @@ pub enum DriverError {
         expected: &'static str,
     },
     /// The directory of a training with other settings.
-    #[error("{path} was made with other settings: {fields} differ; choose another --out, or restore them")]
+    #[error(
+        "{path} was made with other settings: {fields} differ; choose another directory, or restore them"
+    )]
     OtherSettings {
         /// What describes that training.
         path: PathBuf,
@@ -288,13 +304,13 @@ pub enum DriverError {
         report: Box<GuardReport>,
     },
     /// A directory that is no run.
-    #[error("{path} holds no run: it has no recipe.toml; give the directory that --out named")]
+    #[error("{path} holds no run: it has no recipe.toml; give the directory of a run")]
     NoRun {
         /// The directory.
         path: PathBuf,
     },
     /// A directory with files in it that no run made.
-    #[error("{path} is not empty and holds no run; choose another --out")]
+    #[error("{path} is not empty and holds no run; choose another directory")]
     Taken {
         /// The directory.
         path: PathBuf,
@@ -323,6 +339,7 @@ impl DriverError {
     /// Whether the input is to blame.
     pub fn blame(&self) -> Blame {
         match self {
+            Self::Data(DataError::NotFinite { .. }) => Blame::Failure,
             Self::Recipe(_)
             | Self::Data(_)
             | Self::Constitution(_)
@@ -348,6 +365,7 @@ impl DriverError {
             Self::Policy { .. }
             | Self::Objective { .. }
             | Self::WriteRecipe { .. }
+            | Self::Diverged { .. }
             | Self::SampleCount { .. }
             | Self::Io { .. }
             | Self::Collapsed { .. }

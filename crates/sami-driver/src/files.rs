@@ -37,6 +37,21 @@ pub(crate) fn whole_lines<T: DeserializeOwned>(
     }))
 }
 
+/// A file of figures that can be made anew from others: what it holds, or `None` where it is absent. A
+/// damaged one, or one that another version wrote, is said and counts as absent.
+pub(crate) fn figures<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, DriverError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(DriverError::Io { path: path.to_owned(), source }),
+    };
+    let read = serde_json::from_slice(&bytes);
+    if let Err(error) = &read {
+        tracing::warn!("{} cannot be read ({error}) and is made anew", path.display());
+    }
+    Ok(read.ok())
+}
+
 /// Where the state after `step` steps is kept.
 pub(crate) fn step_dir(state: &Path, step: usize) -> PathBuf {
     state.join(format!("step-{step}"))

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use sami_constitution::{Constitution, ConstitutionSource, Task};
 use sami_data::{
-    Candidate, Finish, JsonlAppender, PairConstitution, PairRecord, Query, RejectionCounts, ResponseFilter,
-    Sampled,
+    Candidate, Finish, JsonlAppender, PairConstitution, PairRecord, Query, Rejection, RejectionCounts,
+    ResponseFilter, Sampled,
 };
-use sami_policy::{FinishReason, Sample, SampleRequest, Sampler, SamplingParams, StreamKey};
+use sami_policy::{
+    FinishReason, Refusal, RefusalCause, Sample, SampleRequest, Sampler, SamplingParams, StreamKey,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Doing, DriverError};
@@ -264,19 +266,26 @@ fn record(
     filter: &ResponseFilter,
     (position, query): (usize, &Query),
     constitutions: &[Constitution],
-    samples: &mut impl Iterator<Item = Sample>,
+    samples: &mut impl Iterator<Item = Result<Sample, Refusal>>,
 ) -> Result<PairRecord, DriverError> {
     let mut order = stream(job.seed, job.iteration as u64, position as u64, Purpose::PrincipleOrder);
     let mut prompts = Vec::with_capacity(constitutions.len());
     for constitution in constitutions {
         prompts.push(job.task.training_prompt(&constitution.shuffled(&mut order), &query.text)?);
     }
-    let responses: Vec<_> = samples
-        .take(constitutions.len())
-        .enumerate()
-        .map(|(constitution, sample)| filter.response(constitution, sampled(sample), job.score_eos))
-        .collect();
-    let rejected = filter.reject(&responses.iter().map(Candidate::from).collect::<Vec<_>>());
+    let (mut responses, mut refusals) = (Vec::new(), Vec::new());
+    for (constitution, sample) in samples.take(constitutions.len()).enumerate() {
+        match sample {
+            Ok(sample) => {
+                responses.push(filter.response(constitution, sampled(sample), job.score_eos));
+            }
+            Err(refusal) => refusals.push(refusal),
+        }
+    }
+    let mut rejected = filter.reject(&responses.iter().map(Candidate::from).collect::<Vec<_>>());
+    rejected.extend(refusals.iter().map(|refusal| rejection(refusal.cause)));
+    rejected.sort_unstable();
+    rejected.dedup();
     Ok(PairRecord {
         id: query.id.clone(),
         query: query.text.clone(),
@@ -286,8 +295,18 @@ fn record(
             .collect(),
         prompts,
         rejected,
+        refusal: refusals.into_iter().next().map(|refusal| refusal.message),
         responses,
     })
+}
+
+/// The reason of a set that is left out because a request of it was refused.
+pub(crate) fn rejection(cause: RefusalCause) -> Rejection {
+    match cause {
+        RefusalCause::Prompt => Rejection::PromptRefused,
+        RefusalCause::Server => Rejection::ServerRefused,
+        RefusalCause::Answer => Rejection::AnswerUnusable,
+    }
 }
 
 fn sampled(sample: Sample) -> Sampled {

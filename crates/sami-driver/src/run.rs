@@ -1,25 +1,22 @@
 //! Algorithm 1 over a run directory.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use sami_constitution::{ConstitutionSource, Task};
-use sami_data::{JsonlAppender, QueryIndex, RunDir, RunLock, RunStage};
+use sami_data::{JsonlAppender, QueryIndex, RunDir, RunLock, RunStage, write_json};
 use sami_policy::{ContrastSet, PolicyProvider, SamplingParams, Start, TrainablePolicy};
 
 use crate::batches::{Batches, Order};
 use crate::error::{Doing, DriverError, PolicyError};
 use crate::events::{Event, Observer};
-use crate::files::{remove_dir, sweep, whole_lines};
+use crate::files::{figures, remove_dir, sweep, whole_lines};
 use crate::generate::{GenerateJob, Wanted, generate, is_generated};
 use crate::guards::GuardReport;
 use crate::plan::QueryPlan;
 use crate::recipe::{Origin, StartFrom, ValidRecipe};
 use crate::score::{ScoreSummary, SetScore, score, summarize};
-use crate::setup::{
-    claim, load_constitutions, load_queries, refuse_foreign, write_constitutions, write_json,
-};
+use crate::setup::{claim, load_constitutions, load_queries, refuse_foreign, write_constitutions};
 use crate::sources::{PairSets, SetSource};
 use crate::train::{TrainJob, read_sets, train};
 
@@ -342,13 +339,9 @@ impl<P: PolicyProvider> Driver<P> {
     ) -> Result<Option<ScoreSummary>, DriverError> {
         let dir = self.evaluation_dir(iteration);
         let path = dir.join("summary.json");
-        let summary = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| DriverError::Json {
-                path,
-                line: 1,
-                source,
-            })?,
-            Err(_) => {
+        let summary = match figures(&path)? {
+            Some(summary) => summary,
+            None => {
                 let checkpoint = self.checkpoint(iteration);
                 // The same draws in every iteration: differences between models, not between draws.
                 let job = GenerateJob {

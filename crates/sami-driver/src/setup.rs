@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use sami_constitution::ConstitutionSource;
-use sami_data::{QueryIndex, QueryReport, RunDir, atomic_write};
+use sami_data::{QueryIndex, QueryReport, RunDir, atomic_write, write_json};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -194,12 +194,5 @@ pub(crate) fn write_constitutions(run: &RunDir, source: &ConstitutionSource) -> 
     let all: Vec<_> = (source.all().take(LISTED))
         .map(|constitution| Line { id: constitution.id(), text: constitution.render() })
         .collect();
-    write_json(&path, &all)
-}
-
-pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), DriverError> {
-    let at = |source| DriverError::Json { path: path.to_owned(), line: 0, source };
-    let mut bytes = serde_json::to_vec_pretty(value).map_err(at)?;
-    bytes.push(b'\n');
-    Ok(atomic_write(path, |file| file.write_all(&bytes))?)
+    Ok(write_json(&path, &all)?)
 }

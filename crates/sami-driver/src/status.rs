@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sami_data::{RunDir, RunStage, State, StepMetrics};
+use sami_data::{RunDir, RunStage, State, StepMetrics, check_finite};
 use serde::Serialize;
 
 use crate::error::DriverError;
@@ -29,6 +29,9 @@ pub struct RunStatus {
     pub iterations: usize,
     /// π_0 … π_N.
     pub models: Vec<IterationStatus>,
+    /// Files that could not be read; everything else is as the others tell.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<String>,
 }
 
 /// One iteration; number 0 is the base model, of which there is an evaluation only.
@@ -57,7 +60,8 @@ impl RunStatus {
     ///
     /// # Errors
     ///
-    /// [`DriverError::NoRun`], and files that cannot be read.
+    /// [`DriverError::NoRun`], and a recipe that cannot be read. Other files that cannot be read are
+    /// listed in [`RunStatus::damaged`].
     pub fn read(root: &Path) -> Result<Self, DriverError> {
         let run = RunDir::new(root);
         let path = run.recipe();
@@ -69,11 +73,17 @@ impl RunStatus {
             Err(source) => return Err(DriverError::Io { path, source }),
         };
         let recipe = parse(&path, &text)?;
-        let state = run.read_state()?.unwrap_or_default();
+        let mut damaged = Vec::new();
+        let state = run.read_state().map_err(DriverError::from);
+        let state = readable(state, &mut damaged).flatten().unwrap_or_default();
         let iterations = recipe.training.iterations;
+        let steps_in_all = |iteration| match iteration {
+            0 => 0,
+            iteration => recipe.training.steps(iteration),
+        };
         let models = (0..=iterations)
-            .map(|iteration| one(&run, &state, iteration, recipe.training.steps(iteration)))
-            .collect::<Result<_, _>>()?;
+            .map(|iteration| one(&run, &state, iteration, steps_in_all(iteration), &mut damaged))
+            .collect();
         Ok(Self {
             run: root.to_owned(),
             name: recipe.name.clone(),
@@ -81,6 +91,7 @@ impl RunStatus {
             finished: run.final_model().is_dir(),
             iterations,
             models,
+            damaged,
         })
     }
 }
@@ -90,22 +101,41 @@ fn one(
     state: &State,
     iteration: usize,
     steps_in_all: usize,
-) -> Result<IterationStatus, DriverError> {
+    damaged: &mut Vec<String>,
+) -> IterationStatus {
     let stages = [RunStage::Generate, RunStage::Train, RunStage::Evaluate];
     let finished = stages.into_iter().filter(|stage| state.is_finished(iteration, *stage)).collect();
     let dir = run.iteration(iteration);
     let eval = run.eval().join(format!("iteration-{iteration}"));
-    let steps = whole_lines::<MetricsLine>(&dir.metrics())?.collect::<Result<Vec<_>, _>>()?;
-    Ok(IterationStatus {
+    let steps = lines::<MetricsLine>(&dir.metrics(), damaged);
+    IterationStatus {
         iteration,
         finished,
-        sampled: whole_lines::<serde::de::IgnoredAny>(&dir.pairs())?.count(),
+        sampled: lines::<serde::de::IgnoredAny>(&dir.pairs(), damaged).len(),
         steps: steps.len(),
-        steps_in_all: if iteration == 0 { 0 } else { steps_in_all },
+        steps_in_all,
         last_step: steps.last().map(|line| line.step),
-        evaluation: read(&eval.join("summary.json"))?,
-        guards: read(&eval.join("guards.json"))?,
-    })
+        evaluation: readable(read(&eval.join("summary.json")), damaged).flatten(),
+        guards: readable(read(&eval.join("guards.json")), damaged).flatten(),
+    }
+}
+
+/// What could be read; what could not is noted.
+fn readable<T>(read: Result<T, DriverError>, damaged: &mut Vec<String>) -> Option<T> {
+    read.map_err(|error| damaged.push(error.to_string())).ok()
+}
+
+/// A file's whole lines that can be read; the first that cannot is noted.
+fn lines<T: serde::de::DeserializeOwned>(path: &Path, damaged: &mut Vec<String>) -> Vec<T> {
+    let (mut values, mut first) = (Vec::new(), None);
+    for line in readable(whole_lines::<T>(path), damaged).into_iter().flatten() {
+        match line {
+            Ok(value) => values.push(value),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    damaged.extend(first.map(|error| error.to_string()));
+    values
 }
 
 /// A JSON file, if it is there.
@@ -141,6 +171,9 @@ impl fmt::Display for RunStatus {
             }
             if let Some(step) = &model.last_step {
                 write!(f, ", loss {:.4}", step.loss)?;
+                if check_finite(step).is_err() {
+                    write!(f, " (step {} has figures that are not finite)", step.step)?;
+                }
             }
             if let Some(evaluation) = &model.evaluation {
                 let mi = &evaluation.mi;
@@ -153,6 +186,9 @@ impl fmt::Display for RunStatus {
             if let Some(guards) = &model.guards {
                 write!(f, "  KL {:.4} nats per token, {:.1} words", guards.kl, guards.text.words)?;
             }
+        }
+        for file in &self.damaged {
+            write!(f, "\n  cannot be read: {file}")?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use ndarray::Array2;
 use sami_core::{Objective, diagnostics_with_targets, mutual_information_with_targets};
-use sami_data::{JsonlAppender, MiFigures, PairReader, PairRecord, StepMetrics};
+use sami_data::{JsonlAppender, MiFigures, PairReader, PairRecord, StepMetrics, check_finite};
 use sami_policy::{ContrastResponse, ContrastSet, SetGradient, SetLogps, TrainablePolicy, UpdateReport};
 
 use serde::{Deserialize, Serialize};
@@ -164,9 +164,6 @@ impl BatchSums {
         }
         self.accuracy_row += seen.accuracy_row;
         self.accuracy_col += seen.accuracy_col;
-        if let Some(kl) = logps.kl {
-            *self.kl.get_or_insert_default() += kl;
-        }
         self.tokens += logps.tokens.sum();
         Ok(logps.gradient_in_sums(objective.reduction(), step.grad))
     }
@@ -204,6 +201,7 @@ impl BatchSums {
 
 /// A line of `metrics.jsonl`: the step, and its main figures once more under the names that metric viewers group by.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "StepMetrics")]
 pub struct MetricsLine {
     /// The step. Its fields stand in the line itself.
     #[serde(flatten)]
@@ -230,7 +228,7 @@ pub struct MetricsLine {
     #[serde(rename = "train/grad_norm")]
     pub grad_norm: f64,
     /// [`StepMetrics::kl`].
-    #[serde(rename = "train/kl", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "train/kl", skip_serializing_if = "Option::is_none")]
     pub kl: Option<f64>,
 }
 
@@ -261,7 +259,8 @@ fn optimizer_step<P: TrainablePolicy>(
     let mut sums = BatchSums::default();
     for part in batch.chunks(job.micro_batch.unwrap_or(batch.len()).max(1)) {
         let mut refused = None;
-        let result = policy.contrast_step(part, &mut |index, logps| match sums.add(
+        // The KL is known only when the step has been taken back through the layers.
+        let stepped = policy.contrast_step(part, &mut |index, logps| match sums.add(
             job.objective,
             &part[index].targets(),
             logps,
@@ -272,16 +271,20 @@ fn optimizer_step<P: TrainablePolicy>(
                 Err(error)
             }
         });
-        if let Err(error) = result {
-            return Err(match refused {
-                Some(id) => DriverError::Objective { id, source: Box::new(error) },
-                None => Doing::Gradient.failed(error),
-            });
+        let stepped = stepped.map_err(|error| match refused {
+            Some(id) => DriverError::Objective { id, source: Box::new(error) },
+            None => Doing::Gradient.failed(error),
+        })?;
+        for kl in stepped.iter().filter_map(|logps| logps.kl) {
+            *sums.kl.get_or_insert_default() += kl;
         }
     }
     let factor = job.schedule.factor(step - 1, job.steps);
     let update = policy.optimizer_step(factor).map_err(|e| Doing::Update.failed(e))?;
-    Ok(sums.metrics(job, step, batch.len(), update, begun.elapsed().as_secs_f64()))
+    let metrics = sums.metrics(job, step, batch.len(), update, begun.elapsed().as_secs_f64());
+    let iteration = job.iteration;
+    check_finite(&metrics).map_err(|source| DriverError::Diverged { iteration, step, source })?;
+    Ok(metrics)
 }
 
 /// What `/proc` says of this process's largest resident memory, in bytes.

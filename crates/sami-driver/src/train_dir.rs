@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sami_data::{RunDir, RunLock, StepMetrics};
+use sami_data::{RunDir, RunLock, StepMetrics, write_json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::DriverError;
 use crate::files::{remove_dir, sweep, whole_lines};
-use crate::setup::{VERSION, write_json};
+use crate::setup::VERSION;
 use crate::train::MetricsLine;
 
 /// `training.json`: what made the directory, and whether it is finished.

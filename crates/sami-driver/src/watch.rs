@@ -1,17 +1,16 @@
 //! Guards within a run.
 
-use std::fs;
 use std::path::Path;
 
-use sami_data::PairReader;
+use sami_data::{PairReader, write_json};
 use sami_policy::{ContrastPolicy, ContrastSet, PolicyProvider, Start};
 
 use crate::error::{Doing, DriverError};
 use crate::events::{Event, Observer};
+use crate::files::figures;
 use crate::guards::{GuardFigures, GuardReport, TextFigures};
 use crate::recipe::GuardAction;
 use crate::run::Driver;
-use crate::setup::write_json;
 use crate::train::contrast_set;
 
 impl<P: PolicyProvider> Driver<P> {
@@ -63,12 +62,8 @@ impl<P: PolicyProvider> Driver<P> {
     /// The figures of a model's pairs, or those that an earlier process wrote beside them.
     fn figures(&self, model: usize, dir: &Path, pairs: &Path) -> Result<GuardFigures, DriverError> {
         let path = dir.join("guards.json");
-        if let Ok(bytes) = fs::read(&path) {
-            return serde_json::from_slice(&bytes).map_err(|source| DriverError::Json {
-                path,
-                line: 1,
-                source,
-            });
+        if let Some(figures) = figures(&path)? {
+            return Ok(figures);
         }
         let (mut records, mut rejected, mut reader) = (Vec::new(), 0, PairReader::open(pairs)?);
         while records.len() < self.recipe.guards.queries

@@ -9,7 +9,7 @@ use common::{World, assert_same, snapshot};
 use sami_driver::recipe::{GuardAction, GuardSection, Recipe};
 use sami_driver::{Blame, Driver, DriverError, Event, Guard, GuardFigures, Observer, RunReport, RunStatus};
 use sami_policy::fake::{FakeError, FakeOptimizer, FakePolicy, FakeProvider};
-use sami_policy::{PolicyProvider, Sample, SampleRequest, Sampler, SamplingParams, Start};
+use sami_policy::{PolicyProvider, Refusal, Sample, SampleRequest, Sampler, SamplingParams, Start};
 
 /// Sixteen times the learning rate of the other tests.
 const WILD: FakeOptimizer = FakeOptimizer::Adam { lr: 0.8 };
@@ -163,9 +163,13 @@ struct MuteSampler {
 impl Sampler for MuteSampler {
     type Error = FakeError;
 
-    fn sample(&mut self, asked: &[SampleRequest], params: &SamplingParams) -> Result<Vec<Sample>, FakeError> {
+    fn sample(
+        &mut self,
+        asked: &[SampleRequest],
+        params: &SamplingParams,
+    ) -> Result<Vec<Result<Sample, Refusal>>, FakeError> {
         let mut samples = self.inner.sample(asked, params)?;
-        for sample in samples.iter_mut().filter(|_| self.mute) {
+        for sample in samples.iter_mut().flatten().filter(|_| self.mute) {
             (sample.text, sample.token_ids) = (" No.".to_owned(), None);
         }
         Ok(samples)

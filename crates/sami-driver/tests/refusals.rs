@@ -25,7 +25,7 @@ fn another_recipe_is_refused_by_field_and_nothing_is_touched() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{} was made by another recipe: seed, training.micro_batch differ; choose another --out, or restore the recipe",
+            "{} was made by another recipe: seed, training.micro_batch differ; choose another directory, or restore the recipe",
             world.path("run/recipe.toml").display()
         )
     );
@@ -62,7 +62,7 @@ fn a_directory_of_something_else_is_refused() {
     fs::write(world.path("thesis/chapter-1.tex"), "x").unwrap();
     let error = world.driver(&world.recipe(), "thesis").unwrap_err();
     let shown = world.path("thesis").display().to_string();
-    assert_eq!(error.to_string(), format!("{shown} is not empty and holds no run; choose another --out"));
+    assert_eq!(error.to_string(), format!("{shown} is not empty and holds no run; choose another directory"));
     assert_eq!(fs::read_dir(world.path("thesis")).unwrap().count(), 1);
     fs::create_dir(world.path("empty")).unwrap();
     world.driver(&world.recipe(), "empty").unwrap();

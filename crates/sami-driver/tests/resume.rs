@@ -14,8 +14,8 @@ use sami_driver::recipe::Recipe;
 use sami_driver::{Blame, Driver, DriverError};
 use sami_policy::fake::{FakeError, FakePolicy, FakeProvider};
 use sami_policy::{
-    ContrastPolicy, ContrastSet, GradientOf, PolicyProvider, Sample, SampleRequest, Sampler, SamplingParams,
-    SetLogps, Start, TrainablePolicy, UpdateReport,
+    ContrastPolicy, ContrastSet, GradientOf, PolicyProvider, Refusal, Sample, SampleRequest, Sampler,
+    SamplingParams, SetLogps, Start, TrainablePolicy, UpdateReport,
 };
 
 /// Small: these tests run it hundreds of times.
@@ -138,7 +138,7 @@ impl Sampler for Fused {
         &mut self,
         requests: &[SampleRequest],
         params: &SamplingParams,
-    ) -> Result<Vec<Sample>, FakeError> {
+    ) -> Result<Vec<Result<Sample, Refusal>>, FakeError> {
         self.1.burn()?;
         self.0.sample(requests, params)
     }

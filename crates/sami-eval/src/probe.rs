@@ -14,8 +14,8 @@ use std::fmt;
 use sami_core::{Estimate, MiAccumulator, Objective, mutual_information_with_targets};
 use sami_data::{Candidate, Finish, PairResponse, Rejection, RejectionCounts, ResponseFilter, Sampled};
 use sami_policy::{
-    ContrastPolicy, ContrastResponse, ContrastSet, FinishReason, Sample, SampleRequest, Sampler,
-    SamplingParams, SetLogps, StreamKey, TrainablePolicy,
+    ContrastPolicy, ContrastResponse, ContrastSet, FinishReason, RefusalCause, Sample, SampleRequest,
+    Sampler, SamplingParams, SetLogps, StreamKey, TrainablePolicy,
 };
 use serde::{Deserialize, Serialize};
 
@@ -72,11 +72,17 @@ pub fn ask<S: Sampler>(
     let mut asked = Asked::default();
     for one in prompts {
         let given = samples.by_ref().take(one.sampling.len()).enumerate();
-        // The paper's code masks the end of a response.
-        let responses: Vec<_> = given
-            .map(|(constitution, sample)| filter.response(constitution, sampled(sample), false))
-            .collect();
-        let mut reasons = filter.reject(&responses.iter().map(Candidate::from).collect::<Vec<_>>());
+        let (mut responses, mut reasons) = (Vec::new(), Vec::new());
+        for (constitution, sample) in given {
+            match sample {
+                // The paper's code masks the end of a response.
+                Ok(sample) => responses.push(filter.response(constitution, sampled(sample), false)),
+                Err(refusal) => reasons.push(rejection(refusal.cause)),
+            }
+        }
+        reasons.extend(filter.reject(&responses.iter().map(Candidate::from).collect::<Vec<_>>()));
+        reasons.sort_unstable();
+        reasons.dedup();
         if reasons.is_empty() {
             let responses =
                 responses.into_iter().map(|PairResponse { constitution, text, token_ids, .. }| {
@@ -90,6 +96,15 @@ pub fn ask<S: Sampler>(
         asked.rejected.add(&reasons);
     }
     Ok(asked)
+}
+
+/// The reason of a set that is left out because a request of it was refused.
+fn rejection(cause: RefusalCause) -> Rejection {
+    match cause {
+        RefusalCause::Prompt => Rejection::PromptRefused,
+        RefusalCause::Server => Rejection::ServerRefused,
+        RefusalCause::Answer => Rejection::AnswerUnusable,
+    }
 }
 
 fn sampled(sample: Sample) -> Sampled {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Sample, Sampler, SamplingParams, StreamKey};
+use crate::{Refusal, Sample, Sampler, SamplingParams, StreamKey};
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -60,16 +60,17 @@ pub trait ChatSampler: Sampler {
     /// Whether the model has a chat format. A base model has none: ask it with a raw prompt through [`Sampler::sample`].
     fn has_chat_format(&self) -> bool;
 
-    /// One answer per conversation, in order, as [`Sampler::sample`] does for raw prompts.
+    /// One answer or refusal per conversation, in order, as [`Sampler::sample`] does for raw prompts. Turns
+    /// that the model's format refuses (some demand that user and assistant alternate) are a refusal.
     ///
     /// # Errors
     ///
-    /// A model without a chat format, and turns that its format refuses (some demand that user and assistant alternate).
+    /// A model without a chat format.
     fn sample_chat(
         &mut self,
         requests: &[ChatRequest],
         params: &SamplingParams,
-    ) -> Result<Vec<Sample>, Self::Error>;
+    ) -> Result<Vec<Result<Sample, Refusal>>, Self::Error>;
 }
 
 #[cfg(test)]

@@ -32,6 +32,6 @@ pub use contrast::{
 };
 pub use judge::{Comparison, Judge, Verdict};
 pub use sampler::{
-    FinishReason, Sample, SampleRequest, Sampler, SamplingParams, SamplingParamsBuilder, SamplingParamsError,
-    StreamKey,
+    FinishReason, Refusal, RefusalCause, Sample, SampleRequest, Sampler, SamplingParams,
+    SamplingParamsBuilder, SamplingParamsError, StreamKey,
 };

@@ -60,6 +60,36 @@ pub struct Sample {
     pub finish: FinishReason,
 }
 
+/// Why one request has no sample, while those beside it have theirs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// Whose doing it is.
+    pub cause: RefusalCause,
+    /// What is wrong, in the words of whoever refused.
+    pub message: String,
+}
+
+/// Whose doing a [`Refusal`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalCause {
+    /// The model cannot take the prompt: it is too long, or it holds a token that the model has no
+    /// embedding for.
+    Prompt,
+    /// A server refused: its content filter, its limit of context.
+    Server,
+    /// An answer came, but it cannot be used.
+    Answer,
+}
+
+impl Refusal {
+    /// A refusal of this cause.
+    pub fn new(cause: RefusalCause, message: impl Into<String>) -> Self {
+        Self { cause, message: message.into() }
+    }
+}
+
 /// How to sample; only valid values. Built by [`SamplingParams::builder`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "SamplingParamsBuilder", into = "SamplingParamsBuilder")]
@@ -171,13 +201,18 @@ pub trait Sampler {
     /// What can go wrong in the implementation.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// One sample per request, in order. The draws for a request depend on its prompt, its stream and `params`, not on
-    /// its neighbours (numerical noise of batched matrix products apart).
+    /// One sample or refusal per request, in order. The draws for a request depend on its prompt, its
+    /// stream and `params`, not on its neighbours (numerical noise of batched matrix products apart).
+    ///
+    /// # Errors
+    ///
+    /// What concerns all requests: a server that is not there, a model that computes nonsense. What
+    /// concerns one request alone is its [`Refusal`], and the others go on.
     fn sample(
         &mut self,
         requests: &[SampleRequest],
         params: &SamplingParams,
-    ) -> Result<Vec<Sample>, Self::Error>;
+    ) -> Result<Vec<Result<Sample, Refusal>>, Self::Error>;
 }
 
 #[cfg(test)]

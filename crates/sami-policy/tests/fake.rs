@@ -74,7 +74,8 @@ fn draws_depend_on_the_stream_alone_and_follow_the_probabilities() {
     let params = params.check().unwrap();
     let requests: Vec<_> = (0..20_000).map(request).collect();
     let all = policy.sample(&requests, &params).unwrap();
-    assert_eq!(policy.sample(&requests[77..78], &params).unwrap()[0], all[77]);
+    let all: Vec<_> = all.into_iter().map(Result::unwrap).collect();
+    assert_eq!(policy.sample(&requests[77..78], &params).unwrap()[0], Ok(all[77].clone()));
 
     let ends = all.iter().filter(|sample| sample.finish == FinishReason::Eos);
     let (count, p) =
@@ -89,11 +90,12 @@ fn greedy_takes_the_likeliest_and_stop_strings_cut() {
     let mut policy = FakePolicy::random(5, 0.5, SGD);
     let greedy = SamplingParamsBuilder { max_new_tokens: 6, ..SamplingParams::builder() };
     let texts = policy.sample(&[request(1), request(2)], &greedy.clone().check().unwrap()).unwrap();
+    let texts: Vec<_> = texts.into_iter().map(Result::unwrap).collect();
     assert_eq!(texts[0].text, texts[1].text);
     let words: Vec<_> = texts[0].text.split_whitespace().collect();
     assert!(words.len() > 2, "{words:?}");
     let stopped = SamplingParamsBuilder { stop: vec![words[1].to_owned()], ..greedy }.check().unwrap();
-    let stopped = &policy.sample(&[request(1)], &stopped).unwrap()[0];
+    let stopped = policy.sample(&[request(1)], &stopped).unwrap().remove(0).unwrap();
     assert_eq!(stopped.finish, FinishReason::Stop);
     assert_eq!(stopped.text, format!(" {} ", words[0]));
     assert_eq!(stopped.token_ids, None);

@@ -32,12 +32,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         stream: StreamKey::new(0, 0, index, 0),
     };
     let requests: Vec<_> = (0..).zip(prompts.lines()).map(request).collect();
-    let samples = sampler.sample(&requests, &params)?;
+    let samples: Vec<_> = sampler.sample(&requests, &params)?.into_iter().collect::<Result<_, _>>()?;
     let counts = sampler.samples();
 
     let turn = ChatMessage::new(Role::User, "Name two colours.");
     let stream = StreamKey::new(0, 1, 0, 0);
     let answers = sampler.sample_chat(&[ChatRequest { messages: vec![turn], stream }], &params)?;
+    let answers: Vec<_> = answers.into_iter().collect::<Result<_, _>>()?;
 
     let mut judge = RemoteJudge::new(endpoint.clone(), |it: &Comparison<'_>| {
         Ok::<_, std::convert::Infallible>(format!(
@@ -55,6 +56,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let verdicts = judge.judge(&[comparison(brief, long), comparison(long, brief)]);
 
+    let samples = samples.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let answers = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
     let samples: Vec<_> = samples.iter().map(|one| json!({"text": one.text, "finish": one.finish})).collect();
     let report = json!({
         "samples": samples,

@@ -12,14 +12,18 @@ use sha2::{Digest, Sha256};
 
 use crate::RemoteError;
 
-/// SHA-256 of a request: address and body, and never the key.
+/// SHA-256 of a request: address, body, and the seed where the body has none; never the key.
 pub(crate) type RequestHash = [u8; 32];
 
-pub(crate) fn request_hash(url: &str, body: &[u8]) -> RequestHash {
+pub(crate) fn request_hash(url: &str, body: &[u8], seed: Option<u32>) -> RequestHash {
     let mut hash = Sha256::new();
     hash.update(url.as_bytes());
     hash.update([0]);
     hash.update(body);
+    if let Some(seed) = seed {
+        hash.update([0]);
+        hash.update(seed.to_le_bytes());
+    }
     hash.finalize().into()
 }
 

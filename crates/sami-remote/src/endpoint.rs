@@ -9,13 +9,17 @@ use ureq::Agent;
 use crate::RemoteError;
 use crate::budget::{Budget, SpendCap, Usage};
 use crate::cache::Cache;
+use crate::changes::Changes;
 use crate::key::{Key, KeySource};
 use crate::retry::Pause;
+use crate::tally::Tally;
 
 /// Which parameters a server understands beyond OpenAI's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
-    /// Asks `GET {base_url}/models`: vLLM names itself there. Every other server is spoken to as [`Dialect::OpenAi`].
+    /// Asks `GET {base_url}/models`: vLLM, SGLang and llama.cpp name themselves there. OpenAI's own addresses are spoken
+    /// to as [`Dialect::OpenAi`]. Every other server is told as well that top-k, min-p and the repetition penalty are to do
+    /// nothing, since many have defaults of their own; one that does not know them says so, and they are left out.
     #[default]
     Auto,
     /// OpenAI's parameters and no others.
@@ -25,7 +29,17 @@ pub enum Dialect {
     Vllm,
 }
 
-/// What a server calls the limit of new tokens in a conversation.
+/// Whom we speak to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Server {
+    OpenAi,
+    Vllm,
+    SgLang,
+    LlamaCpp,
+    Other,
+}
+
+/// What a server calls the limit of new tokens in a conversation. One that says which name it wants gets it anyway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TokenLimit {
     /// `max_tokens`, which every server but OpenAI's newest models takes.
@@ -135,11 +149,18 @@ impl EndpointBuilder {
             .http_status_as_error(false)
             // Servers in Python hang up on a connection that was idle for 5 s; a request on its way then is lost.
             .max_idle_age(Duration::from_secs(3))
-            // A redirect could carry the key to another host.
+            // A redirect could carry the key to another host; those that do not are followed one by one.
             .max_redirects(0)
             .build();
-        let shared =
-            Shared { key, cache, budget: Budget::default(), pause: Pause::default(), vllm: OnceLock::new() };
+        let shared = Shared {
+            key,
+            cache,
+            budget: Budget::default(),
+            pause: Pause::default(),
+            server: OnceLock::new(),
+            changes: Changes::default(),
+            tally: Tally::default(),
+        };
         Ok(Endpoint { agent: config.new_agent(), settings: self, shared: Arc::new(shared) })
     }
 }
@@ -159,13 +180,21 @@ pub(crate) struct Shared {
     pub(crate) cache: Option<Cache>,
     pub(crate) budget: Budget,
     pub(crate) pause: Pause,
-    pub(crate) vllm: OnceLock<bool>,
+    pub(crate) server: OnceLock<Server>,
+    pub(crate) changes: Changes,
+    pub(crate) tally: Tally,
 }
 
 impl Endpoint {
     /// The settings it was built from.
     pub fn settings(&self) -> &EndpointBuilder {
         &self.settings
+    }
+
+    /// Parameters that the server has refused and that were left out from there on, so that its own defaults hold, in the
+    /// order in which it refused them.
+    pub fn left_to_server(&self) -> Vec<&'static str> {
+        self.shared.changes.dropped()
     }
 
     /// What it and its clones have used so far.

@@ -101,14 +101,41 @@ pub enum RemoteError {
         /// What the settings allow.
         most: u64,
     },
-    /// The answer is not what OpenAI's format says.
-    #[error("{url}: the answer is no completion: {reason}")]
-    Answer {
+    /// The server refuses a parameter that cannot be left to it: responses would be others than asked for.
+    #[error(
+        "{url}: the server refuses {parameter} = {value}, and its own default would make the responses others than asked for; ask for a value that it takes, or ask another server. It says: {message}"
+    )]
+    Parameter {
         /// The address.
         url: String,
-        /// What is wrong with it.
-        reason: String,
+        /// Which.
+        parameter: &'static str,
+        /// What was asked for, as JSON.
+        value: String,
+        /// The beginning of what the server said, the key blanked out.
+        message: String,
     },
+    /// The server has answered nothing and refused everything.
+    #[error("{url}: all of the first {refused} requests came to nothing, the first one so: {message}")]
+    RefusesAll {
+        /// The address.
+        url: String,
+        /// How many requests.
+        refused: usize,
+        /// Why the first one was.
+        message: String,
+    },
+    /// The server sends elsewhere. The key is for this server alone, so nobody else is asked.
+    #[error("{url}: it redirects to {to}, which is another server; if that is right, make it the base_url")]
+    Redirect {
+        /// The address.
+        url: String,
+        /// Where to.
+        to: String,
+    },
+    /// The request is no JSON.
+    #[error("the request cannot be written as JSON: {0}")]
+    Request(#[source] serde_json::Error),
     /// As many requests as were allowed.
     #[error("the cap of {most} requests is reached; raise max_requests to go on")]
     RequestCap {

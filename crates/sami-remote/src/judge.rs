@@ -7,7 +7,7 @@ use sami_policy::{
     StreamKey, Verdict,
 };
 
-use crate::wire::{Body, read};
+use crate::request::{Input, Request};
 use crate::{Endpoint, pool};
 
 /// Asks a chat model which of two responses follows the constitution better (section 5 and A.12: at temperature 0).
@@ -77,11 +77,11 @@ where
             Err(error) => return failed(&error),
         };
         // Greedy: the stream is never drawn from, and one comparison always is one request.
-        let body = Body::chat(&self.endpoint, &messages, &params, StreamKey::new(0, 0, 0, 0));
-        let answer =
-            self.endpoint.ask("chat/completions", &body, params.max_new_tokens, |text| read(text, &params));
-        match answer {
-            Ok(sample) => Verdict::read(&sample.text),
+        let stream = StreamKey::new(0, 0, 0, 0);
+        let input = Input::Chat(&messages);
+        match self.endpoint.ask(&Request { input, params: &params, stream, server_defaults: true }) {
+            Ok(Ok(sample)) => Verdict::read(&sample.text),
+            Ok(Err(refusal)) => failed(&refusal),
             Err(error) => failed(&error),
         }
     }

@@ -14,11 +14,11 @@ pub(crate) fn backoff(backoff: Duration, cap: Duration, attempt: usize) -> Durat
     whole.mul_f64(0.5 + 0.5 * random)
 }
 
-/// `Retry-After`: seconds, or a date.
+/// `Retry-After`: seconds, some servers' with a fraction, or a date.
 pub(crate) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
+        return Duration::try_from_secs_f64(seconds).ok();
     }
     let date = httpdate::parse_http_date(value).ok()?;
     // Rounded up: a moment too early would be refused again.
@@ -73,6 +73,10 @@ mod tests {
         assert_eq!(seconds("Sun, 06 Nov 1994 08:50:07 GMT"), Some(30));
         assert_eq!(seconds("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
         assert_eq!(retry_after("soon", now), None);
+        assert_eq!(retry_after("1.5", now), Some(Duration::from_millis(1_500)));
+        for no_time in ["-3", "NaN", "inf"] {
+            assert_eq!(retry_after(no_time, now), None, "{no_time}");
+        }
         let early = now - Duration::from_millis(1_500);
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT", early), Some(Duration::from_secs(2)));
     }

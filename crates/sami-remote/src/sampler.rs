@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sami_policy::{ChatRequest, ChatSampler, Sample, SampleRequest, Sampler, SamplingParams};
+use sami_policy::{
+    ChatRequest, ChatSampler, Refusal, Sample, SampleRequest, Sampler, SamplingParams, StreamKey,
+};
 
-use crate::wire::{Body, read};
+use crate::endpoint::Server;
+use crate::request::{Input, Request};
 use crate::{Endpoint, RemoteError, pool};
 
 /// Samples from a server: raw prompts through `/completions`, conversations through `/chat/completions`. Every request
@@ -18,6 +21,7 @@ use crate::{Endpoint, RemoteError, pool};
 #[derive(Clone, Debug)]
 pub struct RemoteSampler {
     endpoint: Endpoint,
+    server_defaults: bool,
     counts: Arc<Counts>,
 }
 
@@ -39,7 +43,14 @@ pub struct SampleCounts {
 impl RemoteSampler {
     /// Samples from this endpoint.
     pub fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, counts: Arc::default() }
+        Self { endpoint, server_defaults: false, counts: Arc::default() }
+    }
+
+    /// Where the server refuses a sampling parameter that is as it is by default, its own value may take the place
+    /// ([`Endpoint::left_to_server`] names it). Not for responses that train or are measured.
+    #[must_use]
+    pub fn accept_server_defaults(self) -> Self {
+        Self { server_defaults: true, ..self }
     }
 
     /// The endpoint, for what it has used.
@@ -58,7 +69,9 @@ impl RemoteSampler {
     fn count(&self, sample: &Sample) {
         if sample.token_ids.is_some() {
             self.counts.with_ids.fetch_add(1, Ordering::Relaxed);
-        } else if self.counts.without_ids.fetch_add(1, Ordering::Relaxed) == 0 && !self.endpoint.is_vllm() {
+        } else if self.counts.without_ids.fetch_add(1, Ordering::Relaxed) == 0
+            && self.endpoint.server() != Server::Vllm
+        {
             tracing::warn!(
                 "{} tells no token ids: its text is tokenised again where it is scored",
                 self.endpoint.settings().base_url
@@ -66,23 +79,34 @@ impl RemoteSampler {
         }
     }
 
-    /// All of them, or the first error; a failure ends the batch early, for the others would only make the caller wait.
-    fn all<T: Sync>(
+    /// All of them, or the first error that concerns every request; it ends the batch early, for the others would only make
+    /// the caller wait.
+    fn all<'a, T: Sync>(
         &self,
-        requests: &[T],
-        params: &SamplingParams,
-        one: impl Fn(&T) -> Result<Sample, RemoteError> + Sync,
-    ) -> Result<Vec<Sample>, RemoteError> {
+        requests: &'a [T],
+        params: &'a SamplingParams,
+        one: impl Fn(&'a T) -> (Input<'a>, StreamKey) + Sync,
+    ) -> Result<Vec<Result<Sample, Refusal>>, RemoteError> {
         if params.logps {
             return Err(RemoteError::Unsupported { what: "log-probabilities of sampled tokens (logps)" });
         }
         let threads = self.endpoint.settings().concurrency;
-        let results = pool::each(threads, requests, Result::is_err, one);
+        let server_defaults = self.server_defaults;
+        let ask = |item: &&'a T| {
+            let (input, stream) = one(*item);
+            self.endpoint.ask(&Request { input, params, stream, server_defaults })
+        };
+        let items: Vec<&'a T> = requests.iter().collect();
+        let results = pool::each(threads, &items, Result::is_err, ask);
         let (good, bad): (Vec<_>, Vec<_>) = results.into_iter().flatten().partition(Result::is_ok);
         if let Some(Err(error)) = bad.into_iter().next() {
             return Err(error);
         }
-        good.into_iter().collect()
+        let all = good.into_iter().collect::<Result<Vec<_>, _>>()?;
+        if !all.is_empty() && all.iter().all(Result::is_err) {
+            self.endpoint.refuses_all()?;
+        }
+        Ok(all)
     }
 }
 
@@ -93,12 +117,10 @@ impl Sampler for RemoteSampler {
         &mut self,
         requests: &[SampleRequest],
         params: &SamplingParams,
-    ) -> Result<Vec<Sample>, RemoteError> {
-        let samples = self.all(requests, params, |request| {
-            let body = Body::completion(&self.endpoint, &request.prompt, params, request.stream);
-            self.endpoint.ask("completions", &body, params.max_new_tokens, |text| read(text, params))
-        })?;
-        samples.iter().for_each(|sample| self.count(sample));
+    ) -> Result<Vec<Result<Sample, Refusal>>, RemoteError> {
+        let samples =
+            self.all(requests, params, |request| (Input::Prompt(&request.prompt), request.stream))?;
+        samples.iter().flatten().for_each(|sample| self.count(sample));
         Ok(samples)
     }
 }
@@ -113,10 +135,7 @@ impl ChatSampler for RemoteSampler {
         &mut self,
         requests: &[ChatRequest],
         params: &SamplingParams,
-    ) -> Result<Vec<Sample>, RemoteError> {
-        self.all(requests, params, |request| {
-            let body = Body::chat(&self.endpoint, &request.messages, params, request.stream);
-            self.endpoint.ask("chat/completions", &body, params.max_new_tokens, |text| read(text, params))
-        })
+    ) -> Result<Vec<Result<Sample, Refusal>>, RemoteError> {
+        self.all(requests, params, |request| (Input::Chat(&request.messages), request.stream))
     }
 }

@@ -7,26 +7,38 @@ use std::time::Duration;
 
 use common::{Act, KEY, Seen, completion, params, request, serve, settings};
 use sami_policy::{
-    ChatMessage, ChatRequest, ChatSampler, FinishReason, Role, Sampler, SamplingParams,
-    SamplingParamsBuilder, StreamKey,
+    ChatMessage, ChatRequest, ChatSampler, FinishReason, Refusal, RefusalCause, Role, Sample, Sampler,
+    SamplingParams, SamplingParamsBuilder, StreamKey,
 };
 use sami_remote::{
     Dialect, EndpointBuilder, KeySource, RemoteError, RemoteSampler, SampleCounts, TokenLimit,
 };
 use serde_json::json;
 
-/// One request against a server that acts so.
-fn ask(acts: Vec<Act>) -> (Result<sami_policy::Sample, RemoteError>, Seen) {
+/// One request against a server that acts so; it is not refused.
+fn ask(acts: Vec<Act>) -> (Result<Sample, RemoteError>, Seen) {
     ask_with(acts, |settings| settings)
+}
+
+/// One request that is refused.
+fn refusal(acts: Vec<Act>) -> (Refusal, Seen) {
+    let (url, seen) = serve(acts);
+    let mut sampler = RemoteSampler::new(settings(url).check().unwrap());
+    (sampler.sample(&[request("Hello", 0)], &params()).unwrap().remove(0).unwrap_err(), seen)
 }
 
 fn ask_with(
     acts: Vec<Act>,
     change: impl FnOnce(EndpointBuilder) -> EndpointBuilder,
-) -> (Result<sami_policy::Sample, RemoteError>, Seen) {
+) -> (Result<Sample, RemoteError>, Seen) {
     let (url, seen) = serve(acts);
     let mut sampler = RemoteSampler::new(change(settings(url)).check().unwrap());
-    (sampler.sample(&[request("Hello", 0)], &params()).map(|mut samples| samples.remove(0)), seen)
+    (sampler.sample(&[request("Hello", 0)], &params()).map(|mut samples| samples.remove(0).unwrap()), seen)
+}
+
+/// Samples of which none is refused.
+fn good(samples: Result<Vec<Result<Sample, Refusal>>, RemoteError>) -> Vec<Sample> {
+    samples.unwrap().into_iter().map(Result::unwrap).collect()
 }
 
 #[test]
@@ -42,7 +54,8 @@ fn request_and_answer_follow_the_format() {
     assert_eq!((body["max_tokens"].as_u64(), body["temperature"].as_f64()), (Some(7), Some(0.5)));
     assert_eq!(body["stop"], json!(["\n\nHuman:"]));
     assert!(body["seed"].as_u64().unwrap() < 1 << 31);
-    assert!(body.get("top_k").is_none() && body["stream"] == json!(false));
+    assert!(body.get("top_k").is_none() && body["top_p"] == json!(1.0));
+    assert!(body.get("stream").is_none() && body.get("n").is_none());
     // A key from a file goes the same way, without the line's end.
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("key");
@@ -68,7 +81,7 @@ fn conversations_follow_the_format() {
     let (url, seen) = serve(vec![Act::Say(200, "", reply.to_string())]);
     let mut sampler = RemoteSampler::new(settings(url.clone()).check().unwrap());
     assert!(sampler.has_chat_format());
-    let samples = sampler.sample_chat(&[hello()], &params()).unwrap();
+    let samples = good(sampler.sample_chat(&[hello()], &params()));
     assert_eq!((samples[0].text.as_str(), samples[0].finish), ("Hello.", FinishReason::Eos));
     let newer = EndpointBuilder { token_limit: TokenLimit::MaxCompletionTokens, ..settings(url) };
     RemoteSampler::new(newer.check().unwrap()).sample_chat(&[hello()], &params()).unwrap();
@@ -92,7 +105,7 @@ fn vllm_is_recognised_and_asked_for_token_ids() {
     let (url, seen) = serve(vec![Act::Answer(vllm)]);
     let auto = EndpointBuilder { dialect: Dialect::Auto, ..settings(url) };
     let mut sampler = RemoteSampler::new(auto.check().unwrap());
-    let samples = sampler.sample(&[request("whole", 0), request("cut", 1)], &params()).unwrap();
+    let samples = good(sampler.sample(&[request("whole", 0), request("cut", 1)], &params()));
     assert_eq!(samples[0].token_ids, Some(vec![17, 2]));
     // The ids of a text that was cut are those of more than the text.
     assert_eq!((samples[1].finish, &samples[1].token_ids), (FinishReason::Stop, &None));
@@ -106,24 +119,43 @@ fn vllm_is_recognised_and_asked_for_token_ids() {
 }
 
 #[test]
-fn other_servers_get_openais_parameters_and_no_more() {
-    let plain = |body: &serde_json::Value| match body {
-        serde_json::Value::Null => json!({"data": [{"id": "tiny", "owned_by": "somebody"}]}),
-        _ => json!({"choices": [{"text": "a five b", "finish_reason": "stop"}]}),
-    };
-    let (url, seen) = serve(vec![Act::Answer(plain)]);
-    let auto = EndpointBuilder { dialect: Dialect::Auto, ..settings(url) };
-    let mut sampler = RemoteSampler::new(auto.check().unwrap());
+fn openais_dialect_has_openais_parameters_and_no_more() {
+    let (url, seen) = serve(vec![Act::Say(200, "", completion("a five b", "stop"))]);
+    let mut sampler = RemoteSampler::new(settings(url).check().unwrap());
     let stop = ["one", "two", "three", "four", "five"].map(str::to_owned).to_vec();
     let params = SamplingParamsBuilder { stop, ..SamplingParams::builder() }.check().unwrap();
     // Four stop strings are sent at most, and the others found all the same.
-    let samples = sampler.sample(&[request("x", 0)], &params).unwrap();
+    let samples = good(sampler.sample(&[request("x", 0)], &params));
     assert_eq!((samples[0].text.as_str(), samples[0].finish), ("a ", FinishReason::Stop));
     assert_eq!(sampler.samples(), SampleCounts { with_token_ids: 0, retokenised: 1 });
     let seen = seen.lock().unwrap();
-    assert_eq!(seen[1].1["stop"], json!(["one", "two", "three", "four"]));
-    for extra in ["return_token_ids", "top_k", "min_p", "repetition_penalty", "logprobs"] {
-        assert!(seen[1].1.get(extra).is_none(), "{extra}");
+    assert_eq!(seen[0].1["stop"], json!(["one", "two", "three", "four"]));
+    assert_eq!((&seen[0].1["temperature"], &seen[0].1["top_p"]), (&json!(0.0), &json!(1.0)));
+    // A greedy request draws nothing.
+    for extra in ["return_token_ids", "top_k", "min_p", "repetition_penalty", "logprobs", "seed", "stream"] {
+        assert!(seen[0].1.get(extra).is_none(), "{extra}");
+    }
+}
+
+#[test]
+fn every_other_server_is_told_to_do_nothing_to_the_distribution() {
+    for (owner, off, penalty) in [
+        ("vllm", -1, "repetition_penalty"),
+        ("sglang", -1, "repetition_penalty"),
+        ("llamacpp", 0, "repeat_penalty"),
+        ("somebody", 0, "repetition_penalty"),
+    ] {
+        let (url, seen) = serve(vec![
+            Act::Say(200, "", json!({"data": [{"id": "tiny", "owned_by": owner}]}).to_string()),
+            Act::Say(200, "", completion("x", "stop")),
+        ]);
+        let auto = EndpointBuilder { dialect: Dialect::Auto, ..settings(url) };
+        good(RemoteSampler::new(auto.check().unwrap()).sample(&[request("x", 0)], &params()));
+        let seen = seen.lock().unwrap();
+        assert!(seen[0].0.starts_with("GET /v1/models"), "{}", seen[0].0);
+        let body = &seen[1].1;
+        assert_eq!((&body["top_k"], &body["min_p"], &body[penalty]), (&json!(off), &json!(0.0), &json!(1.0)));
+        assert_eq!(body.get("return_token_ids").is_some(), owner == "vllm");
     }
 }
 
@@ -142,7 +174,7 @@ fn batches_keep_their_order_and_their_own_seeds() {
     let (url, seen) = serve(vec![Act::Echo]);
     let mut sampler = RemoteSampler::new(settings(url).check().unwrap());
     let requests: Vec<_> = (0..20).map(|i| request(&format!("prompt {i}"), i)).collect();
-    let samples = sampler.sample(&requests, &params()).unwrap();
+    let samples = good(sampler.sample(&requests, &params()));
     let texts: Vec<_> = samples.into_iter().map(|sample| sample.text).collect();
     assert_eq!(texts, requests.iter().map(|request| request.prompt.clone()).collect::<Vec<_>>());
     let mut seeds: Vec<_> = seen.lock().unwrap().iter().map(|(_, body)| body["seed"].as_u64()).collect();
@@ -247,7 +279,7 @@ fn a_server_that_asks_to_wait_is_waited_for_by_everybody() {
     let mut sampler =
         RemoteSampler::new(EndpointBuilder { concurrency: 1, ..settings(url) }.check().unwrap());
     let begin = std::time::Instant::now();
-    let samples = sampler.sample(&[request("a", 0), request("b", 1)], &params()).unwrap();
+    let samples = good(sampler.sample(&[request("a", 0), request("b", 1)], &params()));
     assert_eq!((samples[0].text.as_str(), samples[1].text.as_str()), ("a", "b"));
     // The backoff of these settings is 5 ms: only the server's wish explains a second.
     assert!(begin.elapsed() >= Duration::from_secs(1));
@@ -256,32 +288,72 @@ fn a_server_that_asks_to_wait_is_waited_for_by_everybody() {
 
 #[test]
 fn refusals_are_not_tried_again_and_never_show_the_key() {
-    for status in [400, 401, 404, 302] {
+    for status in [400, 401, 404, 422, 302] {
         let echo = format!("bad key {KEY}, {}", "x".repeat(10_000));
-        let (error, seen) = ask(vec![Act::Say(status, "Location: http://example.invalid/\r\n", echo)]);
-        let error = error.unwrap_err();
-        assert_eq!(seen.lock().unwrap().len(), 1);
-        let shown = format!("{error} {error:?}");
+        let acts = vec![Act::Say(status, "Location: http://example.invalid/\r\n", echo)];
+        let shown = if matches!(status, 400 | 422) {
+            let (refusal, seen) = refusal(acts);
+            assert_eq!((seen.lock().unwrap().len(), refusal.cause), (1, RefusalCause::Server));
+            format!("{refusal} {refusal:?}")
+        } else {
+            let (error, seen) = ask(acts);
+            assert_eq!(seen.lock().unwrap().len(), 1);
+            let error = error.unwrap_err();
+            format!("{error} {error:?}")
+        };
         assert!(!shown.contains(KEY), "{shown}");
-        assert!(shown.contains("bad key …") && shown.len() < 1_500, "{shown}");
+        assert!(shown.len() < 1_500, "{shown}");
+        assert!(status == 302 || shown.contains("bad key …"), "{shown}");
     }
     let sampler = RemoteSampler::new(settings("http://127.0.0.1:9/v1".into()).check().unwrap());
     assert!(!format!("{sampler:?}").contains(KEY));
-    let (error, _) = ask(vec![Act::Say(200, "", json!({"choices": KEY}).to_string())]);
-    assert!(!format!("{:?}", error.unwrap_err()).contains(KEY));
+    let (refusal, _) = refusal(vec![Act::Say(200, "", json!({"choices": KEY}).to_string())]);
+    assert!(!format!("{refusal:?}").contains(KEY));
 }
 
 #[test]
 fn answers_that_are_none_are_told() {
-    for (body, expected) in [
-        (json!({"choices": [{"finish_reason": "stop"}]}).to_string(), "neither text nor message content"),
-        (json!({"choices": [{"text": "x"}]}).to_string(), "finish_reason is missing"),
-        (json!({"choices": []}).to_string(), "it has no choice"),
-        (completion(" x", "content_filter"), "finish_reason is content_filter"),
+    let message = |message: serde_json::Value, finish: &str| {
+        json!({"choices": [{"message": message, "finish_reason": finish}]}).to_string()
+    };
+    let filtered = "the server's content filter cut the response off (finish_reason content_filter)";
+    let thought = "all tokens (7 were allowed) went into thinking; raise max_new_tokens";
+    let neither = "the answer is no completion: its choice has neither text nor message content";
+    use RefusalCause::{Answer, Server};
+    for (body, cause, expected) in [
+        (json!({"choices": [{"finish_reason": "stop"}]}).to_string(), Answer, neither),
+        (
+            json!({"choices": [{"text": "x"}]}).to_string(),
+            Answer,
+            "finish_reason is missing, and no count of tokens tells whether the response is whole",
+        ),
+        (json!({"choices": []}).to_string(), Answer, "the answer is no completion: it has no choice"),
+        (json!({"id": 1}).to_string(), Answer, "the answer is no completion: it has no choices"),
+        (completion(" x", "content_filter"), Server, filtered),
+        (
+            completion(" x", "tool_calls"),
+            Answer,
+            "finish_reason is tool_calls, which is no end of a text that we know",
+        ),
+        (message(json!({"content": null, "reasoning_content": "Hm"}), "length"), Answer, thought),
+        (message(json!({"content": "", "reasoning": "Hm"}), "length"), Answer, thought),
+        (
+            message(
+                json!({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}]}),
+                "length",
+            ),
+            Answer,
+            thought,
+        ),
+        (
+            message(json!({"content": null, "refusal": "I cannot help with that."}), "stop"),
+            Server,
+            "the model declined: I cannot help with that.",
+        ),
     ] {
-        let (error, _) = ask(vec![Act::Say(200, "", body)]);
-        let error = error.unwrap_err().to_string();
-        assert!(error.contains("the answer is no completion") && error.contains(expected), "{error}");
+        let (refusal, seen) = refusal(vec![Act::Say(200, "", body.clone())]);
+        assert_eq!((refusal.cause, refusal.message.as_str()), (cause, expected), "{body}");
+        assert_eq!(seen.lock().unwrap().len(), 1, "{body}");
     }
 }
 

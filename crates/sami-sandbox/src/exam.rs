@@ -8,7 +8,7 @@ use sami_core::{Estimate, MiAccumulator, MiEstimate, mutual_information};
 use sami_eval::statistics::{Bootstrap, estimate};
 use sami_eval::win::{JudgedContest, Outcome, Position, RateError, Ties, WinRate};
 use sami_policy::{
-    Comparison, ContrastPolicy, ContrastResponse, ContrastSet, ContrastSetError, Judge, Sample,
+    Comparison, ContrastPolicy, ContrastResponse, ContrastSet, ContrastSetError, Judge, Refusal, Sample,
     SampleRequest, Sampler, SamplingParams, SetLogps, StreamKey,
 };
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,14 @@ pub enum ExamError {
         asked: usize,
         /// Answers.
         got: usize,
+    },
+    /// A question that the model cannot be asked.
+    #[error("question {question}: {refusal}")]
+    Refused {
+        /// Its number, from 0.
+        question: usize,
+        /// Why not.
+        refusal: Refusal,
     },
     /// A prompt template.
     #[error(transparent)]
@@ -188,7 +196,11 @@ impl Exam {
         if samples.len() != requests.len() {
             return Err(ExamError::Answers { asked: requests.len(), got: samples.len() });
         }
-        Ok(Answers(samples))
+        let answered = samples
+            .into_iter()
+            .enumerate()
+            .map(|(question, sample)| sample.map_err(|refusal| ExamError::Refused { question, refusal }));
+        Ok(Answers(answered.collect::<Result<_, _>>()?))
     }
 
     /// The contrast sets of a model's answers.

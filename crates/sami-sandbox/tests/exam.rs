@@ -9,8 +9,8 @@
 use ndarray::Array2;
 use sami_constitution::PrincipleSet;
 use sami_policy::{
-    ContrastPolicy, ContrastSet, FinishReason, GradientOf, Sample, SampleRequest, Sampler, SamplingParams,
-    SetLogps,
+    ContrastPolicy, ContrastSet, FinishReason, GradientOf, Refusal, Sample, SampleRequest, Sampler,
+    SamplingParams, SetLogps,
 };
 use sami_sandbox::exam::{Exam, ExamError};
 use sami_sandbox::{Kind, Quality, WordingSet, principles};
@@ -36,10 +36,15 @@ struct Broken(#[from] sami_core::Error);
 
 impl Sampler for Parrot {
     type Error = Broken;
-    fn sample(&mut self, requests: &[SampleRequest], _: &SamplingParams) -> Result<Vec<Sample>, Broken> {
+    fn sample(
+        &mut self,
+        requests: &[SampleRequest],
+        _: &SamplingParams,
+    ) -> Result<Vec<Result<Sample, Refusal>>, Broken> {
         let one = |request: &SampleRequest| {
             let text = if self.own == self.other { CONCRETE } else { says(&request.prompt) };
-            Sample { text: text.to_owned(), token_ids: None, logps: None, finish: FinishReason::Eos }
+            let (token_ids, logps, finish) = (None, None, FinishReason::Eos);
+            Ok(Sample { text: text.to_owned(), token_ids, logps, finish })
         };
         Ok(requests.iter().map(one).collect())
     }

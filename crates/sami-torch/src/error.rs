@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use sami_policy::{Refusal, RefusalCause};
 use tch::TchError;
 use thiserror::Error;
 
@@ -164,7 +165,7 @@ pub enum Error {
         reason: String,
     },
     /// The system refused threads.
-    #[error("{threads} threads could not be started: {reason}; ask for fewer with --threads")]
+    #[error("{threads} threads could not be started: {reason}; ask for fewer")]
     Threads {
         /// How many were asked for.
         threads: usize,
@@ -177,6 +178,25 @@ pub enum Error {
 }
 
 impl Error {
+    /// What concerns one text alone as its refusal; any other error as it is.
+    ///
+    /// # Errors
+    ///
+    /// The error, where it concerns the model or the machine.
+    pub fn into_refusal(self) -> Result<Refusal> {
+        use crate::chat::ChatError;
+        match self {
+            Self::NoTokens { .. }
+            | Self::TokenOutOfRange { .. }
+            | Self::TooLong { .. }
+            | Self::Tokenise { .. }
+            | Self::Chat { source: ChatError::Refused { .. } | ChatError::Empty, .. } => {
+                Ok(Refusal::new(RefusalCause::Prompt, self.to_string()))
+            }
+            other => Err(other),
+        }
+    }
+
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
         move |source| Self::Io { path: path.to_owned(), source }
     }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sami_policy::{
-    ChatMessage, ChatRequest, ChatSampler, ContrastPolicy, ContrastSet, GradientOf, PolicyProvider, Sample,
-    SampleRequest, Sampler, SamplingParams, SetLogps, Start, TrainablePolicy, UpdateReport,
+    ChatMessage, ChatRequest, ChatSampler, ContrastPolicy, ContrastSet, GradientOf, PolicyProvider, Refusal,
+    Sample, SampleRequest, Sampler, SamplingParams, SetLogps, Start, TrainablePolicy, UpdateReport,
 };
 use tch::{Kind, Tensor, no_grad};
 
@@ -272,9 +272,34 @@ impl TorchPolicy {
         language_model(&self.model, self.plan(&self.crew, Work::Score), examples, None)
     }
 
-    fn generate(&self, prompts: Vec<Prompt>, params: &SamplingParams) -> Result<Vec<Sample>> {
+    /// Continues the prompts that the model can take, and says of the others why it cannot.
+    fn generate(
+        &self,
+        encoded: impl Iterator<Item = Result<Prompt>>,
+        params: &SamplingParams,
+    ) -> Result<Vec<Result<Sample, Refusal>>> {
+        let (mut prompts, mut refusals) = (Vec::new(), Vec::new());
+        for prompt in encoded {
+            let checked = prompt.and_then(|prompt| {
+                prompt.check(&self.model, params.max_new_tokens)?;
+                Ok(prompt)
+            });
+            refusals.push(match checked {
+                Ok(prompt) => {
+                    prompts.push(prompt);
+                    None
+                }
+                Err(error) => Some(error.into_refusal()?),
+            });
+        }
         let limits = (self.options.generation_batch, self.budgets.of(Work::Sample));
-        generate(&self.model, &self.crew, &self.tokenizer, limits, prompts, params)
+        let samples = generate(&self.model, &self.crew, &self.tokenizer, limits, prompts, params)?;
+        let mut samples = samples.into_iter();
+        let outcomes = refusals.into_iter().filter_map(|refusal| match refusal {
+            Some(refusal) => Some(Err(refusal)),
+            None => samples.next().map(Ok),
+        });
+        Ok(outcomes.collect())
     }
 
     fn plan<'a>(&self, crew: &'a Crew, work: Work) -> Plan<'a> {
@@ -355,12 +380,16 @@ fn flat_f32(tensor: &Tensor) -> Result<Vec<f32>> {
 impl Sampler for TorchPolicy {
     type Error = Error;
 
-    fn sample(&mut self, requests: &[SampleRequest], params: &SamplingParams) -> Result<Vec<Sample>> {
-        let encode = |(index, request): (usize, &SampleRequest)| {
-            let ids = self.tokenizer.encode_prompt(&request.prompt, &format!("prompt {index}"))?;
+    fn sample(
+        &mut self,
+        requests: &[SampleRequest],
+        params: &SamplingParams,
+    ) -> Result<Vec<Result<Sample, Refusal>>> {
+        let encode = |request: &SampleRequest| {
+            let ids = self.tokenizer.encode_prompt(&request.prompt, "the prompt")?;
             Ok(Prompt { ids, stream: request.stream })
         };
-        self.generate(requests.iter().enumerate().map(encode).collect::<Result<_>>()?, params)
+        self.generate(requests.iter().map(encode), params)
     }
 }
 
@@ -369,12 +398,16 @@ impl ChatSampler for TorchPolicy {
         self.chat_template.is_some()
     }
 
-    fn sample_chat(&mut self, requests: &[ChatRequest], params: &SamplingParams) -> Result<Vec<Sample>> {
-        let encode = |(index, request): (usize, &ChatRequest)| {
-            let ids = self.encode_chat(&request.messages, &format!("conversation {index}"))?;
+    fn sample_chat(
+        &mut self,
+        requests: &[ChatRequest],
+        params: &SamplingParams,
+    ) -> Result<Vec<Result<Sample, Refusal>>> {
+        let encode = |request: &ChatRequest| {
+            let ids = self.encode_chat(&request.messages, "the conversation")?;
             Ok(Prompt { ids, stream: request.stream })
         };
-        self.generate(requests.iter().enumerate().map(encode).collect::<Result<_>>()?, params)
+        self.generate(requests.iter().map(encode), params)
     }
 }
 

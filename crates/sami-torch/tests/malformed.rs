@@ -8,8 +8,8 @@ use std::path::Path;
 
 use common::*;
 use sami_policy::{
-    ContrastPolicy, ContrastResponse, ContrastSet, SampleRequest, Sampler, SamplingParamsBuilder, StreamKey,
-    TrainablePolicy,
+    ContrastPolicy, ContrastResponse, ContrastSet, RefusalCause, SampleRequest, Sampler,
+    SamplingParamsBuilder, StreamKey, TrainablePolicy,
 };
 use sami_torch::{Device, Dtype, EngineOptions, Precision, TorchPolicy, TorchProvider, inspect};
 use serde_json::{Value, json};
@@ -236,16 +236,32 @@ fn what_cannot_be_scored_is_refused_by_set() {
         let expected = expected.replace("2001 ", "");
         assert!(message.contains(&expected), "{message}");
     }
-    let request = SampleRequest { prompt: "Hello".into(), stream: StreamKey::new(0, 0, 0, 0) };
+}
+
+#[test]
+fn a_prompt_that_cannot_be_continued_is_refused_alone() {
+    let request =
+        |prompt: &str| SampleRequest { prompt: prompt.to_owned(), stream: StreamKey::new(0, 0, 0, 0) };
+    let mut policy = open("mistral-f32", &options());
+    let params = SamplingParamsBuilder { max_new_tokens: 40, ..Default::default() }.check().unwrap();
+    let long = "Hello ".repeat(2000);
+    let requests = [request("Hello"), request(&long), request("Good day")];
+    let outcomes = policy.sample(&requests, &params).unwrap();
+    let alone = policy.sample(&requests[2..], &params).unwrap();
+    assert!(outcomes[0].is_ok() && outcomes[2] == alone[0] && outcomes.len() == 3);
+    let refusal = outcomes[1].as_ref().unwrap_err();
+    assert_eq!(refusal.cause, RefusalCause::Prompt);
+    assert!(refusal.message.starts_with("the prompt"), "{refusal}");
+    assert!(refusal.message.contains("tokens long, but the model was made for 1024"), "{refusal}");
+
     let params = SamplingParamsBuilder { max_new_tokens: 1024, ..Default::default() }.check().unwrap();
-    let message = policy.sample(&[request], &params).unwrap_err().to_string();
-    assert!(message.contains("prompt 0 with 1024 new tokens"), "{message}");
+    let refusal = policy.sample(&requests[..1], &params).unwrap().remove(0).unwrap_err();
+    assert!(refusal.message.starts_with("the prompt with 1024 new tokens is "), "{refusal}");
     // Without BOS an empty prompt has no token to begin from.
     let mut policy = open("mistral-window", &options());
-    let request = SampleRequest { prompt: String::new(), stream: StreamKey::new(0, 0, 0, 0) };
     let params = SamplingParamsBuilder::default().check().unwrap();
-    let message = policy.sample(&[request], &params).unwrap_err().to_string();
-    assert_eq!(message, "prompt 0 has no tokens; there is nothing to condition on or to score");
+    let refusal = policy.sample(&[request("")], &params).unwrap().remove(0).unwrap_err();
+    assert_eq!(refusal.message, "the prompt has no tokens; there is nothing to condition on or to score");
 }
 
 #[test]

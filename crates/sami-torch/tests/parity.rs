@@ -84,7 +84,7 @@ fn sampled_logps_are_those_that_scoring_gives() {
         let request = SampleRequest { prompt: prompt.clone(), stream: StreamKey::new(5, 0, 0, 0) };
         let params =
             SamplingParamsBuilder { max_new_tokens: 20, temperature: 1.0, logps: true, ..Default::default() };
-        let sample = policy.sample(&[request], &params.check().unwrap()).unwrap().remove(0);
+        let sample = policy.sample(&[request], &params.check().unwrap()).unwrap().remove(0).unwrap();
         let response =
             sami_policy::ContrastResponse { text: sample.text, token_ids: sample.token_ids, constitution: 0 };
         let set = sami_policy::ContrastSet::new("s", vec![prompt], vec![response]).unwrap();

@@ -134,10 +134,10 @@ fn what_does_not_fit_is_refused_with_what_would() {
     let plan = |gib| MemoryPlan::new(&config, &options, Work::Train, None, free(gib));
     let changes = |gib| plan(gib).choices.iter().map(|choice| choice.change).collect::<Vec<_>>();
     assert!(plan(130.0).fits() && changes(130.0).is_empty());
-    let rms = "--optimizer rmsprop";
-    let both = "--dtype bf16 --optimizer rmsprop";
-    let pure = "--dtype bf16 --bf16-pure, which loses most of small updates";
-    let (lora, half_lora) = ("LoRA adapters instead of all weights", "LoRA adapters on --dtype bf16");
+    let rms = "the optimizer rmsprop";
+    let both = "weights in bf16 and the optimizer rmsprop";
+    let pure = "weights and updates in pure bf16, which loses most of small updates";
+    let (lora, half_lora) = ("LoRA adapters instead of all weights", "LoRA adapters on weights in bf16");
     assert_eq!(changes(100.0), [rms, both, lora, half_lora, pure]);
     assert_eq!(changes(70.0), [lora, half_lora, pure]);
     assert_eq!(changes(20.0), [half_lora]);
@@ -161,7 +161,7 @@ fn what_does_not_fit_is_refused_with_what_would() {
     assert!(plan(20.0).check(&EngineOptions { check_memory: false, ..options.clone() }).is_ok());
     // Scoring knows no optimizer.
     let score = MemoryPlan::new(&config, &options, Work::Score, None, free(20.0));
-    assert_eq!(score.choices.iter().map(|choice| choice.change).collect::<Vec<_>>(), ["--dtype bf16"]);
+    assert_eq!(score.choices.iter().map(|choice| choice.change).collect::<Vec<_>>(), ["weights in bf16"]);
 }
 
 /// A checkpoint whose config asks for a model that no machine holds.
@@ -213,4 +213,20 @@ fn a_small_model_fits_and_says_so() {
         open("mistral-f32", &options()).score(&sets).unwrap(),
         open("mistral-f32", &fixed).score(&sets).unwrap()
     );
+}
+
+#[test]
+fn a_gradient_without_an_update_needs_no_optimizer_state() {
+    for options in [EngineOptions::default(), bf16()] {
+        let plan =
+            |work| plan_memory(&fixture("mistral-f32").join("checkpoint"), &options, work, None).unwrap();
+        let part = |plan: &MemoryPlan, name: &str| {
+            plan.parts.iter().find(|part| part.name == name).map_or(0, |part| part.bytes)
+        };
+        let (train, gradient) = (plan(Work::Train), plan(Work::Gradient));
+        let state = ["optimizer state", "exact remainders of the weights"].map(|name| part(&train, name));
+        assert!(state[0] > 0);
+        assert_eq!(train.peak - gradient.peak, state.iter().sum::<u64>());
+        assert!(gradient.peak > plan(Work::Score).peak);
+    }
 }

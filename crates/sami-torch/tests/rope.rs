@@ -56,7 +56,8 @@ fn greedy(policy: &mut TorchPolicy, prompts: &[String], max_new_tokens: usize) -
     let request =
         |prompt: &String| SampleRequest { prompt: prompt.clone(), stream: StreamKey::new(0, 0, 0, 0) };
     let params = SamplingParamsBuilder { max_new_tokens, ..Default::default() }.check().unwrap();
-    policy.sample(&prompts.iter().map(request).collect::<Vec<_>>(), &params).unwrap()
+    let samples = policy.sample(&prompts.iter().map(request).collect::<Vec<_>>(), &params).unwrap();
+    samples.into_iter().map(Result::unwrap).collect()
 }
 
 fn refusal(dir: &Path) -> String {
@@ -173,7 +174,7 @@ fn longest_sequences_follow_the_rope_fields() {
     let mut policy = TorchPolicy::open(dir.path(), &options()).unwrap();
     let request = SampleRequest { prompt: "Hi".to_owned(), stream: StreamKey::new(0, 0, 0, 0) };
     let params = SamplingParamsBuilder { max_new_tokens: 200, ..Default::default() }.check().unwrap();
-    let message = policy.sample(&[request], &params).unwrap_err().to_string();
+    let message = policy.sample(&[request], &params).unwrap().remove(0).unwrap_err().to_string();
     assert!(message.contains("the model was made for 128 (max_position_embeddings, or more"), "{message}");
 }
 

@@ -54,7 +54,7 @@ fn seen(model: &str, threads: usize, lora: bool) -> Seen {
     let params =
         SamplingParamsBuilder { max_new_tokens: 8, temperature: 0.7, ..SamplingParamsBuilder::default() };
     let samples = policy.sample(&requests, &params.check().unwrap()).unwrap();
-    let texts = samples.into_iter().map(|sample| sample.token_ids).collect();
+    let texts = samples.into_iter().map(|sample| sample.unwrap().token_ids).collect();
     Seen { scores, kl, gradients, weights: policy.weights().unwrap(), texts }
 }
 

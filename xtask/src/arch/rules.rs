@@ -16,9 +16,10 @@ const fn entry(name: &'static str, may_use: &'static [&'static str]) -> Crate {
 /// In the order of the pipeline; arrows point one way.
 pub(super) const CRATES: &[Crate] = &[
     entry("sami-core", &[]),
-    entry("sami-constitution", &[]),
+    entry("sami-text", &[]),
+    entry("sami-constitution", &["sami-text"]),
     entry("sami-data", &["sami-constitution"]),
-    entry("sami-policy", &["sami-core"]),
+    entry("sami-policy", &["sami-core", "sami-text"]),
     entry("sami-torch", &["sami-core", "sami-policy"]),
     entry("sami-remote", &["sami-policy"]),
     entry("sami-driver", &["sami-core", "sami-constitution", "sami-data", "sami-policy"]),
@@ -33,6 +34,7 @@ pub(super) const CRATES: &[Crate] = &[
         "sami-cli",
         &[
             "sami-core",
+            "sami-text",
             "sami-constitution",
             "sami-data",
             "sami-policy",
@@ -75,6 +77,7 @@ pub(super) const ENGINE_DIR: &str = "crates/sami-torch/";
 /// Must build without LibTorch, in tests too.
 pub(super) const LIBTORCH_FREE: &[&str] = &[
     "sami-core",
+    "sami-text",
     "sami-constitution",
     "sami-data",
     "sami-policy",

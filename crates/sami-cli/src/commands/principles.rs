@@ -13,6 +13,7 @@ use sami_policy::{
     SamplingParamsBuilder, StreamKey,
 };
 use sami_remote::RemoteSampler;
+use sami_text::after_thought;
 use serde_json::json;
 
 use crate::args::{ModelArgs, at_least_one, task};
@@ -215,7 +216,9 @@ impl Args {
         written.map_err(|error| match error {
             WriteError::Ask(failure) => failure,
             WriteError::Set(error) => error.into(),
-            missing @ WriteError::Missing { .. } => Failure::NoPrinciples(missing.to_string()),
+            none @ (WriteError::Missing { .. } | WriteError::OnlyThought { .. }) => {
+                Failure::NoPrinciples(none.to_string())
+            }
         })
     }
 
@@ -240,8 +243,9 @@ impl Args {
             sampler.sample(&[SampleRequest { prompt: turns.as_prompt(), stream }], params)?
         };
         let Some(sample) = samples.into_iter().next() else { return Ok(String::new()) };
+        let sample = sample.map_err(|refusal| Failure::NoPrinciples(refusal.to_string()))?;
         let mut text = sample.text;
-        if sample.finish == FinishReason::Length {
+        if sample.finish == FinishReason::Length && after_thought(&text).is_some() {
             // Its last line may be half a sentence, which no reader could tell from a whole one.
             text.truncate(text.rfind('\n').unwrap_or(0));
         }

@@ -8,7 +8,7 @@ use sami_data::{OnBadLine, Query, RejectionCounts, ResponseFilter, read_queries}
 use sami_eval::evaluation::PrincipleInformation;
 use sami_eval::probe::{Asked, Connection, GradientSignal, Information, Prompts, ask, information};
 use sami_policy::SamplingParams;
-use sami_torch::TorchPolicy;
+use sami_torch::{TorchPolicy, Work, plan_memory};
 use serde::Serialize;
 
 use crate::args::{ModelArgs, TaskArgs, at_least_one, task};
@@ -88,7 +88,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let space = ConstitutionSpace::new(args.task.principles()?);
     let kinds = constitutions(&space);
     let filter = ResponseFilter::new(task.rules().clone())?;
-    let mut policy = args.model.open(&args.model.engine())?;
+    let engine = args.model.engine();
+    let model = hub::model(&args.model.model)?;
+    // Before the weights are loaded: what opening a model for scores does not ask.
+    let gradient = (!args.no_gradient).then_some(Work::Gradient);
+    for work in [Work::Sample].into_iter().chain(gradient) {
+        plan_memory(&model, &engine, work, None)?.check(&engine)?;
+    }
+    let mut policy = args.model.open(&engine)?;
     let mut probe = Probe { args, context, task: &task, filter, params, policy: &mut policy };
     let contrast = probe.ask("constitutions", &queries, &kinds.all, 0)?;
     let Some(Information { all: mi, principles }) = probe.information(&contrast, &kinds.all)? else {

@@ -77,7 +77,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     progress.end();
     atomic_write(&args.out, |file| {
         for (prompt, sample) in prompts.iter().zip(&samples) {
-            write_line(file, &json!({"prompt": prompt, "text": sample.text, "tokens": sample.token_ids}))?;
+            let line = match sample {
+                Ok(sample) => json!({"prompt": prompt, "text": sample.text, "tokens": sample.token_ids}),
+                Err(refusal) => json!({"prompt": prompt, "refused": refusal.message}),
+            };
+            write_line(file, &line)?;
         }
         Ok(())
     })?;

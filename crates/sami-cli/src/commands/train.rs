@@ -76,6 +76,9 @@ pub(crate) struct Args {
     /// Coefficient of the KL to the given model, in nats per token; keeps its weights in memory.
     #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = not_negative, allow_negative_numbers = true)]
     pub(crate) beta: f64,
+    /// Report that KL although it is no part of the loss; keeps the given model's weights in memory.
+    #[arg(long)]
+    pub(crate) measure_kl: bool,
     /// Keep weights and optimizer state after every so many steps; 0 keeps none.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) save_state_every: usize,
@@ -105,7 +108,7 @@ impl Args {
             precision: if self.bf16_pure { Precision::Bf16Pure } else { Precision::Exact },
             save_dtype: self.save_dtype,
             recompute: !self.no_recompute,
-            keep_reference: self.beta > 0.0,
+            keep_reference: self.beta > 0.0 || self.measure_kl,
             token_budget: Some(self.model.token_budget.unwrap_or(TOKEN_BUDGET)),
             ..self.model.engine()
         }
@@ -147,7 +150,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     if !dir.is_finished() {
         plan_memory(&model, &engine, Work::Train, None)?.check(&engine)?;
         let mut policy = args.model.open(&engine)?;
-        if args.beta > 0.0 {
+        if engine.keep_reference {
             policy = policy.with_reference(&model)?;
         }
         let job = TrainJob {

@@ -8,7 +8,7 @@ use crate::constitution::Stance;
 use crate::writer::label::{Meaning, Name, Subject, words};
 use crate::writer::line::{Labelled, Line, Marker, label_of};
 use crate::writer::note::AnswerNote;
-use crate::writer::prose::{clean, is_sentence, split_items, without_thoughts};
+use crate::writer::prose::{clean, is_sentence, split_items};
 
 /// The wordings in one answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) struct Reading {
 /// Reads an answer about the principles of these names.
 pub(super) fn read(answer: &str, names: &[String]) -> Reading {
     let mut reader = Reader::new(names);
-    for line in split_items(without_thoughts(answer)).lines() {
+    for line in split_items(answer).lines() {
         match Line::read(line) {
             Some(line) => reader.line(&line),
             None => reader.blank = true,

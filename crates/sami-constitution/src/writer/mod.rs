@@ -11,6 +11,7 @@ mod written;
 
 use std::fmt;
 
+use sami_text::after_thought;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -213,6 +214,16 @@ pub enum WriteError<E: std::error::Error + 'static> {
         /// The first characters of the last answer.
         begins: String,
     },
+    /// An answer that ended before its thinking did, and a side without a wording.
+    #[error(
+        "answer {answers} of the principle writer is a thought without an end: it was cut off before there was an answer; allow more tokens per answer, or ask a model that does not think aloud. It begins: {begins:?}"
+    )]
+    OnlyThought {
+        /// How many answers were read.
+        answers: usize,
+        /// The first characters of the last answer.
+        begins: String,
+    },
     /// What was found makes no set of principles.
     #[error(transparent)]
     Set(#[from] Error),
@@ -264,7 +275,9 @@ impl PrincipleWriter {
     /// Asks until every side of every principle has its wordings, at most as often as the settings say. `ask` gets the
     /// conversation and returns the model's answer; each later question names what is still missing. Text comes from
     /// answers alone, and what an answer gave is not replaced by a later one. Fewer wordings than asked for are told
-    /// ([`Written::missing`]) and accepted; a side without any is not.
+    /// ([`Written::missing`]) and accepted; a side without any is not. Nothing is read from thoughts
+    /// ([`after_thought`]), and an answer that ends inside one is the last that is asked for: the next one
+    /// would be cut off as well.
     ///
     /// # Errors
     ///
@@ -282,14 +295,24 @@ impl PrincipleWriter {
             let opening = self.opening(&missing);
             let answer = ask(&Turns { turns: turns.clone(), opening }).map_err(WriteError::Ask)?;
             answers += 1;
-            let reading = answer::read(&answer, &self.principles);
-            self.take(&mut sides, reading.sides);
-            notes.extend(reading.notes);
+            let said = after_thought(&answer);
+            match said {
+                Some(said) => {
+                    let reading = answer::read(said, &self.principles);
+                    self.take(&mut sides, reading.sides);
+                    notes.extend(reading.notes);
+                }
+                None => notes.push(AnswerNote::OnlyThought { answer: answers }),
+            }
+            let only_thought = said.is_none();
             let missing = self.missing(&sides);
             let begins = answer.trim().chars().take(SHOWN).collect();
             turns.push(Turn { speaker: Speaker::Assistant, text: answer });
-            if missing.is_empty() || answers == self.attempts {
+            if missing.is_empty() || answers == self.attempts || only_thought {
                 if missing.iter().any(|one| one.found == 0) {
+                    if only_thought {
+                        return Err(WriteError::OnlyThought { answers, begins });
+                    }
                     return Err(WriteError::Missing { missing, answers, begins });
                 }
                 let set = PrincipleSet::new(self.named(sides))?;

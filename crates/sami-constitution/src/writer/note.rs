@@ -32,6 +32,11 @@ pub enum AnswerNote {
         /// What stood there.
         text: String,
     },
+    /// An answer that ended inside a thought: nothing was taken from it.
+    OnlyThought {
+        /// Which answer, counted from 1.
+        answer: usize,
+    },
     /// The principle's own words as its antithesis: left out.
     SameOnBothSides {
         /// The principle.
@@ -63,6 +68,9 @@ impl fmt::Display for AnswerNote {
             }
             Self::NoSentence { principle, stance, text } => {
                 write!(f, "left out, no sentence for {} of {principle}: {text:?}", side(stance))
+            }
+            Self::OnlyThought { answer } => {
+                write!(f, "nothing was taken from answer {answer}, which was cut off inside a thought")
             }
             Self::SameOnBothSides { principle, text } => {
                 write!(f, "left out, the antithesis of {principle} repeats its definition: {text}")

@@ -7,11 +7,6 @@ use crate::writer::label::words;
 /// Different words that an instruction has at least.
 const LEAST_WORDS: usize = 3;
 
-/// Reasoning models think aloud first.
-pub(super) fn without_thoughts(answer: &str) -> &str {
-    answer.rsplit_once("</think>").map_or(answer, |(_, rest)| rest)
-}
-
 /// Items that follow each other on one line get their own: `… 2. [harmless]: …`.
 pub(super) fn split_items(answer: &str) -> String {
     let mut out = String::with_capacity(answer.len() + 16);

@@ -82,6 +82,7 @@ mod tests {
                 })
                 .collect(),
             rejected: Vec::new(),
+            refusal: None,
         }
     }
 

@@ -23,6 +23,8 @@ pub struct Step {
     pub step: usize,
     /// Names and values.
     pub values: BTreeMap<String, f64>,
+    /// Numbers that were not finite: earlier versions wrote `null` in their place.
+    pub not_finite: Vec<String>,
 }
 
 /// A training iteration.
@@ -69,6 +71,8 @@ pub(crate) struct Collected {
     /// Whether the models met every constitution of the task (`sami eval mi`), not a sample of them (the run's own evaluation).
     pub(crate) full_set: bool,
     pub(crate) comparisons: Vec<Comparison>,
+    /// Files that could not be read, and why.
+    pub(crate) damaged: Vec<String>,
 }
 
 /// Sets of an iteration that are kept for samples.
@@ -96,11 +100,18 @@ pub(crate) fn collect(run: &RunDir) -> Result<Collected, ReportError> {
     if models.is_empty() {
         models = self::models(&run.eval())?;
     }
-    let comparisons = match read(&run.eval().join("win-rate").join("summary.json"))? {
-        Some(text) => parse(&run.eval().join("win-rate").join("summary.json"), 1, &text)?,
+    let mut damaged = Vec::new();
+    let path = run.eval().join("win-rate").join("summary.json");
+    let comparisons = match read(&path)?.map(|text| parse(&path, 1, &text)) {
+        Some(Ok(comparisons)) => comparisons,
+        // The verdicts lie beside it: judging again asks for none of them.
+        Some(Err(error)) => {
+            damaged.push(format!("{error}; `sami eval win-rate` writes it anew"));
+            Vec::new()
+        }
         None => Vec::new(),
     };
-    Ok(Collected { recipe, iterations, models, full_set, comparisons })
+    Ok(Collected { recipe, iterations, models, full_set, comparisons, damaged })
 }
 
 /// The text of a file; `None` where it is absent.
@@ -157,9 +168,16 @@ pub fn steps(path: &Path) -> Result<Vec<Step>, ReportError> {
                     step.values.extend(number.as_f64().map(|number| (name, number)));
                 }
                 (_, Value::Object(inner)) => {
-                    let numbers = inner.iter().filter_map(|(key, value)| Some((key, value.as_f64()?)));
-                    step.values.extend(numbers.map(|(key, value)| (format!("{name}/{key}"), value)));
+                    for (key, value) in inner {
+                        let name = format!("{name}/{key}");
+                        match value.as_f64() {
+                            Some(number) => step.values.extend([(name, number)]),
+                            None if value.is_null() => step.not_finite.push(name),
+                            None => {}
+                        }
+                    }
                 }
+                (_, Value::Null) => step.not_finite.push(name),
                 _ => {}
             }
         }

@@ -300,6 +300,21 @@ fn the_runs_own_evaluation_is_shown_where_there_is_no_other() {
     let html = fs::read_to_string(&written.page).unwrap();
     assert_well_formed(&html);
     assert!(html.contains("<title>Mutual information</title>") && html.contains("held-out"));
+    // What another version or a full disk left is said, and the rest is shown.
+    for broken in ["", "{\"a\"", "{\"name\": 1}"] {
+        put(&run, "eval/win-rate/summary.json", broken);
+        let missing = write_report(&run).unwrap().missing.join("\n");
+        assert!(
+            missing.contains("Cannot be read: ") && missing.contains("summary.json, line 1: "),
+            "{missing}"
+        );
+        assert!(missing.contains("`sami eval win-rate` writes it anew"), "{missing}");
+    }
+    let null = "{\"iteration\":1,\"step\":7,\"loss\":0.5,\"update_norm\":null,\"mi\":{\"two_sided\":null}}\n";
+    put(&run, "iteration-1/metrics.jsonl", null);
+    let missing = write_report(&run).unwrap().missing.join("\n");
+    let said = "Training diverged: iteration 1, step 7 has no finite mi/two_sided, update_norm.";
+    assert!(missing.contains(said), "{missing}");
     put(&run, "eval/iteration-0/scores.jsonl", &score("q:2"));
     let error = write_report(&run).unwrap_err().to_string();
     assert!(error.contains("the score is of query \"q:2\", and the pair is of \"q:1\""), "{error}");

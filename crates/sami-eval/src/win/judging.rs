@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sami_data::{DataError, JsonlAppender, atomic_write};
+use sami_data::{DataError, JsonlAppender, write_json_lines};
 use sami_policy::{Comparison, Judge, Verdict};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -165,13 +165,7 @@ impl JudgeJob<'_> {
         }
         go_on(done, total);
         let lines: Vec<_> = showings.iter().filter_map(|showing| known.remove(&showing.digest)).collect();
-        atomic_write(self.out, |file| {
-            for line in &lines {
-                serde_json::to_writer(&mut *file, line)?;
-                file.write_all(b"\n")?;
-            }
-            Ok(())
-        })?;
+        write_json_lines(self.out, &lines)?;
         Ok(lines)
     }
 

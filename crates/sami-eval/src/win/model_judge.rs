@@ -3,8 +3,8 @@
 use std::fmt;
 
 use sami_policy::{
-    ChatMessage, ChatRequest, ChatSampler, Comparison, Judge, Role, Sample, SampleRequest, SamplingParams,
-    SamplingParamsBuilder, StreamKey, Verdict,
+    ChatMessage, ChatRequest, ChatSampler, Comparison, Judge, Refusal, Role, Sample, SampleRequest,
+    SamplingParams, SamplingParamsBuilder, StreamKey, Verdict,
 };
 
 /// Room for the comparison in at most 100 words that A.12 asks for, and the choice.
@@ -43,10 +43,14 @@ where
         Self { max_new_tokens, ..self }
     }
 
-    fn answers(&mut self, prompts: &[String], params: &SamplingParams) -> Result<Vec<String>, S::Error> {
+    fn answers(
+        &mut self,
+        prompts: &[String],
+        params: &SamplingParams,
+    ) -> Result<Vec<Result<String, Refusal>>, S::Error> {
         // Greedy: the stream is never drawn from.
         let stream = StreamKey::new(0, 0, 0, 0);
-        let text = |sample: Sample| sample.text;
+        let text = |sample: Result<Sample, Refusal>| sample.map(|sample| sample.text);
         if self.sampler.has_chat_format() {
             let turn = |prompt: &String| ChatRequest {
                 messages: vec![ChatMessage::new(Role::User, prompt.clone())],
@@ -58,7 +62,7 @@ where
         let request = |prompt: &String| SampleRequest { prompt: format!("{prompt}{OPENING}"), stream };
         let requests: Vec<_> = prompts.iter().map(request).collect();
         let samples = self.sampler.sample(&requests, params)?;
-        Ok(samples.into_iter().map(text).map(first_choice).collect())
+        Ok(samples.into_iter().map(|sample| text(sample).map(first_choice)).collect())
     }
 }
 
@@ -92,25 +96,15 @@ where
         };
         let prompts: Vec<Result<String, E>> = comparisons.iter().map(&self.prompt).collect();
         let asked: Vec<String> = prompts.iter().flatten().cloned().collect();
-        // One that cannot be asked, being too long for instance, must not fail the others: then they are asked one by one.
-        let mut answers: Vec<Result<String, String>> = match self.answers(&asked, &params) {
-            Ok(answers) => answers.into_iter().map(Ok).collect(),
-            Err(error) if asked.len() == 1 => vec![Err(error.to_string())],
-            Err(_) => {
-                let one = |prompt: &String| {
-                    let answer = self.answers(std::slice::from_ref(prompt), &params);
-                    let answer = answer.map_err(|error| error.to_string())?;
-                    answer.into_iter().next().ok_or_else(|| "the model gave no answer".to_owned())
-                };
-                asked.iter().map(one).collect()
-            }
+        let mut answers = match self.answers(&asked, &params) {
+            Ok(answers) => answers.into_iter(),
+            Err(error) => return comparisons.iter().map(|_| failed(&error)).collect(),
         };
-        let mut answers = answers.drain(..);
         let verdicts = prompts.iter().map(|prompt| match prompt {
             Err(error) => failed(error),
             Ok(_) => match answers.next() {
                 Some(Ok(answer)) => Verdict::read(&answer),
-                Some(Err(reason)) => failed(&reason),
+                Some(Err(refusal)) => failed(&refusal),
                 None => failed(&"the model gave no answer"),
             },
         });
@@ -121,7 +115,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sami_policy::{FinishReason, Sampler};
+    use sami_policy::{FinishReason, RefusalCause, Sampler};
 
     /// A model that repeats what it is asked, behind `before`; refuses prompts with the word "long".
     struct Echo {
@@ -131,26 +125,29 @@ mod tests {
     }
 
     impl Echo {
-        fn answer(&mut self, prompts: Vec<String>) -> Result<Vec<Sample>, String> {
+        fn answer(&mut self, prompts: Vec<String>) -> Vec<Result<Sample, Refusal>> {
             self.asked.push(prompts.len());
-            if prompts.iter().any(|prompt| prompt.contains("long")) {
-                return Err("a prompt is longer than the model's context".to_owned());
-            }
-            let sample = |prompt: String| Sample {
-                text: format!("{}{prompt}", self.before),
-                token_ids: None,
-                logps: None,
-                finish: FinishReason::Eos,
+            let sample = |prompt: String| {
+                if prompt.contains("long") {
+                    let message = "a prompt is longer than the model's context";
+                    return Err(Refusal::new(RefusalCause::Prompt, message));
+                }
+                let (token_ids, logps, finish) = (None, None, FinishReason::Eos);
+                Ok(Sample { text: format!("{}{prompt}", self.before), token_ids, logps, finish })
             };
-            Ok(prompts.into_iter().map(sample).collect())
+            prompts.into_iter().map(sample).collect()
         }
     }
 
     impl Sampler for Echo {
         type Error = Problem;
-        fn sample(&mut self, requests: &[SampleRequest], _: &SamplingParams) -> Result<Vec<Sample>, Problem> {
+        fn sample(
+            &mut self,
+            requests: &[SampleRequest],
+            _: &SamplingParams,
+        ) -> Result<Vec<Result<Sample, Refusal>>, Problem> {
             assert!(!self.chat && requests.iter().all(|one| one.prompt.ends_with("\n\nComparison:")));
-            self.answer(requests.iter().map(|one| one.prompt.clone()).collect()).map_err(Problem)
+            Ok(self.answer(requests.iter().map(|one| one.prompt.clone()).collect()))
         }
     }
 
@@ -162,9 +159,9 @@ mod tests {
             &mut self,
             requests: &[ChatRequest],
             params: &SamplingParams,
-        ) -> Result<Vec<Sample>, Problem> {
+        ) -> Result<Vec<Result<Sample, Refusal>>, Problem> {
             assert!(self.chat && params.temperature == 0.0);
-            self.answer(requests.iter().map(|one| one.messages[0].content.clone()).collect()).map_err(Problem)
+            Ok(self.answer(requests.iter().map(|one| one.messages[0].content.clone()).collect()))
         }
     }
 

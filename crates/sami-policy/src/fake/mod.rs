@@ -24,8 +24,8 @@ pub use error::FakeError;
 pub use words::WORDS;
 
 use crate::{
-    ContrastPolicy, ContrastSet, FinishReason, GradientOf, PolicyProvider, Sample, SampleRequest, Sampler,
-    SamplingParams, SetGradient, SetLogps, Start, StreamKey, TrainablePolicy, UpdateReport,
+    ContrastPolicy, ContrastSet, FinishReason, GradientOf, PolicyProvider, Refusal, Sample, SampleRequest,
+    Sampler, SamplingParams, SetGradient, SetLogps, Start, StreamKey, TrainablePolicy, UpdateReport,
 };
 use draws::{Stream, choose};
 use files::{read_values, write_values};
@@ -204,8 +204,8 @@ impl Sampler for FakePolicy {
         &mut self,
         requests: &[SampleRequest],
         params: &SamplingParams,
-    ) -> Result<Vec<Sample>, FakeError> {
-        Ok(requests.iter().map(|request| self.sample_one(request, params)).collect())
+    ) -> Result<Vec<Result<Sample, Refusal>>, FakeError> {
+        Ok(requests.iter().map(|request| Ok(self.sample_one(request, params))).collect())
     }
 }
 

@@ -35,11 +35,28 @@ pub(crate) struct Prompt {
     pub(crate) stream: StreamKey,
 }
 
+impl Prompt {
+    /// Refuses a prompt that the model cannot continue by so many tokens.
+    pub(crate) fn check(&self, model: &Model, new_tokens: usize) -> Result<()> {
+        let what = || "the prompt".to_owned();
+        if self.ids.is_empty() {
+            return Err(Error::NoTokens { what: what() });
+        }
+        check_sequence(&self.ids, model, what)?;
+        let (tokens, limit) = (self.ids.len() + new_tokens, model.config.longest_sequence());
+        if tokens > limit {
+            let what = format!("the prompt with {new_tokens} new tokens");
+            return Err(Error::TooLong { what, tokens, limit });
+        }
+        Ok(())
+    }
+}
+
 /// Weights of at most so many bytes are read from each core's own cache: threads then generate side by side, each for its share of
 /// the prompts. Larger ones are read once for all of them.
 const CACHED_WEIGHTS: usize = 1 << 24;
 
-/// Samples one response per prompt, with `slots` sequences at once.
+/// Samples one response per checked prompt, with `slots` sequences at once.
 pub(crate) fn generate(
     model: &Model,
     crew: &Crew,
@@ -81,10 +98,10 @@ fn one_lot(
     params: &SamplingParams,
 ) -> Result<Vec<(usize, Sample)>> {
     let number = prompts.len();
-    let mut waiting = prompts
+    let mut waiting: Vec<Sequence> = prompts
         .into_iter()
         .map(|(index, prompt)| Sequence::new(index, prompt, model, params))
-        .collect::<Result<Vec<_>>>()?;
+        .collect();
     for alike in waiting.chunk_by_mut(|a, b| a.frequencies == b.frequencies) {
         let shared = shared_lengths(&alike.iter().map(|sequence| &sequence.prompt[..]).collect::<Vec<_>>());
         for (sequence, shared) in alike.iter_mut().zip(shared) {
@@ -134,32 +151,18 @@ struct Sequence {
 }
 
 impl Sequence {
-    fn new(index: usize, prompt: Prompt, model: &Model, params: &SamplingParams) -> Result<Self> {
-        let what = format!("prompt {index}");
-        let Prompt { ids: prompt, stream } = prompt;
-        if prompt.is_empty() {
-            return Err(Error::NoTokens { what });
-        }
-        check_sequence(&prompt, model, || what.clone())?;
-        let limit = params.max_new_tokens;
-        let tokens = prompt.len() + limit;
-        let longest = model.config.longest_sequence();
-        if tokens > longest {
-            let what = format!("{what} with {limit} new tokens");
-            return Err(Error::TooLong { what, tokens, limit: longest });
-        }
-        let draws = Draws::new(stream);
-        Ok(Self {
+    fn new(index: usize, prompt: Prompt, model: &Model, params: &SamplingParams) -> Self {
+        Self {
             request: index,
-            frequencies: model.rope.frequencies(prompt.len()),
-            prompt,
+            frequencies: model.rope.frequencies(prompt.ids.len()),
+            prompt: prompt.ids,
             shared: Vec::new(),
             generated: Vec::new(),
             logps: Vec::new(),
-            draws,
-            limit,
+            draws: Draws::new(prompt.stream),
+            limit: params.max_new_tokens,
             done: None,
-        })
+        }
     }
 
     /// All its tokens so far.

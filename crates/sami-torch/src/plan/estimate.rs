@@ -42,7 +42,8 @@ impl Estimate {
         tokens: usize,
         length: usize,
     ) -> Self {
-        let train = work == Work::Train;
+        let update = work == Work::Train;
+        let train = update || work == Work::Gradient;
         let parameters = config.parameters() as f64;
         let adapters = options.lora.as_ref().map(|lora| lora.size(config) as f64);
         let trained = adapters.unwrap_or(parameters);
@@ -75,11 +76,13 @@ impl Estimate {
         let (tokens, length) = (tokens as f64, length as f64);
         let graph = tokens * (shape.saved_per_token() + shape.attention_per_token(length));
         let (kept, layer) = match work {
-            Work::Train if options.recompute => {
+            Work::Gradient | Work::Train if options.recompute => {
                 (layers * tokens * shape.hidden * shape.element, graph + tokens * shape.backward_per_token())
             }
             // The last layer computes responses alone.
-            Work::Train => ((layers - 0.75).max(0.25) * graph, tokens * shape.backward_per_token()),
+            Work::Gradient | Work::Train => {
+                ((layers - 0.75).max(0.25) * graph, tokens * shape.backward_per_token())
+            }
             Work::Score | Work::Sample => (0.0, tokens * shape.forward_per_token()),
         };
         let vocab = config.vocab_size as f64;
@@ -88,7 +91,7 @@ impl Estimate {
         let head = match work {
             // Logits, what their sum of exponentials is made of (or, in place, their gradient), and its rounded copy; a KL term has the
             // reference's beside them. The head's own gradient is added in place, where it has the numbers of the sum.
-            Work::Train => {
+            Work::Gradient | Work::Train => {
                 rows * vocab
                     * (4.0 + only(options.keep_reference, 8.0) + only(shape.element < 4.0, shape.element))
                     + only(shape.element < wide, vocab * shape.hidden * shape.element)
@@ -102,11 +105,11 @@ impl Estimate {
         let cache = only(work == Work::Sample, slots * length * per_place * (layers + 1.0));
         Self {
             weights: (parameters + adapters.unwrap_or(0.0)) * element,
-            remainder: only(train && exact && options.dtype == Dtype::Bf16, trained * 2.0),
+            remainder: only(update && exact && options.dtype == Dtype::Bf16, trained * 2.0),
             // Frozen weights are their own reference.
             reference: only(train && options.keep_reference && adapters.is_none(), parameters * element),
             gradients: only(train, trained * wide),
-            optimizer: only(train, trained * wide * states),
+            optimizer: only(update, trained * wide * states),
             kept,
             layer: layer + beside,
             head: head + widened * head_parameters,

@@ -31,6 +31,8 @@ const USUAL_LENGTH: usize = 1024;
 pub enum Work {
     /// Contrast matrices.
     Score,
+    /// Contrast matrices and their gradients, without an update.
+    Gradient,
     /// Contrast matrices, gradients and updates.
     Train,
     /// Generation.
@@ -41,6 +43,7 @@ impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Score => "scoring",
+            Self::Gradient => "differentiating",
             Self::Train => "training",
             Self::Sample => "sampling",
         })
@@ -59,7 +62,7 @@ pub struct MemoryPart {
 /// A change of options and the peak with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MemoryChoice {
-    /// What to change, as the command's options say it.
+    /// What to change, in words.
     pub change: &'static str,
     /// Bytes at once.
     pub peak: u64,
@@ -232,7 +235,7 @@ impl Budgets {
     pub(crate) fn of(self, work: Work) -> usize {
         match work {
             Work::Score => self.score,
-            Work::Train => self.train,
+            Work::Gradient | Work::Train => self.train,
             Work::Sample => self.sample,
         }
     }
@@ -247,23 +250,23 @@ fn alternatives(options: &EngineOptions, work: Work) -> Vec<(&'static str, Engin
         ..options.clone()
     };
     match work {
-        Work::Score => found.push(("a smaller --token-budget", small.clone())),
+        Work::Score => found.push(("a smaller token budget", small.clone())),
         Work::Sample => found.push(("8 sequences at a time", small.clone())),
-        Work::Train if options.token_budget.is_some() => {
-            found.push(("a smaller --token-budget", small.clone()))
+        Work::Gradient | Work::Train if options.token_budget.is_some() => {
+            found.push(("a smaller token budget", small.clone()))
         }
-        Work::Train => {}
+        Work::Gradient | Work::Train => {}
     }
     let half = EngineOptions { dtype: Dtype::Bf16, ..small.clone() };
     if work != Work::Train {
         if options.dtype == Dtype::F32 {
-            found.push(("--dtype bf16", half));
+            found.push(("weights in bf16", half));
         }
         return found;
     }
     let small = EngineOptions { recompute: true, ..small };
     if !options.recompute {
-        found.push(("recomputation (no --no-recompute)", small.clone()));
+        found.push(("recomputing activations", small.clone()));
     }
     let rms = |options: &EngineOptions| {
         let kind = OptimizerKind::RmsProp;
@@ -276,11 +279,11 @@ fn alternatives(options: &EngineOptions, work: Work) -> Vec<(&'static str, Engin
     let half = EngineOptions { dtype: Dtype::Bf16, ..small.clone() };
     let pure = EngineOptions { precision: Precision::Bf16Pure, save_dtype: None, ..half.clone() };
     if options.dtype == Dtype::F32 {
-        found.push(("--dtype bf16", half.clone()));
+        found.push(("weights in bf16", half.clone()));
     }
     if options.optimizer.kind == OptimizerKind::AdamW {
-        found.push(("--optimizer rmsprop", rms(&small)));
-        found.push(("--dtype bf16 --optimizer rmsprop", rms(&half)));
+        found.push(("the optimizer rmsprop", rms(&small)));
+        found.push(("weights in bf16 and the optimizer rmsprop", rms(&half)));
     }
     if options.lora.is_none() {
         let lora = Some(LoraConfig::default());
@@ -290,11 +293,11 @@ fn alternatives(options: &EngineOptions, work: Work) -> Vec<(&'static str, Engin
         ));
         if options.dtype == Dtype::F32 {
             let options = EngineOptions { lora, ..half.clone() };
-            found.push(("LoRA adapters on --dtype bf16", options));
+            found.push(("LoRA adapters on weights in bf16", options));
         }
     }
     if options.precision == Precision::Exact {
-        found.push(("--dtype bf16 --bf16-pure, which loses most of small updates", pure.clone()));
+        found.push(("weights and updates in pure bf16, which loses most of small updates", pure.clone()));
     }
     found
 }

@@ -226,6 +226,7 @@ impl Case {
         assert_eq!(samples.len(), cases.len());
         let mut wrong = 0;
         for (sample, case) in samples.iter().zip(cases) {
+            let sample = sample.as_ref().unwrap();
             let tokens: Vec<u32> = serde_json::from_value(case["tokens"].clone()).unwrap();
             let gaps: Vec<f64> = serde_json::from_value(case["gaps"].clone()).unwrap();
             let ours = sample.token_ids.clone().unwrap();

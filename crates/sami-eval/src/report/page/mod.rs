@@ -13,7 +13,7 @@ use self::samples::{Samples, samples};
 use self::tables::{ComparisonRow, ModelRow, SamplingRow, comparison_row, model_rows, percent, sampling_row};
 use super::ReportError;
 use super::chart::Chart;
-use super::collect::{Collected, Model};
+use super::collect::{Collected, Iteration, Model};
 use super::figures::Figures;
 
 const TEMPLATE: &str = include_str!("../page.html.jinja");
@@ -122,8 +122,19 @@ fn facts(run: &Collected) -> Vec<Fact> {
     facts
 }
 
+/// The first step of an iteration with figures that are not finite.
+fn diverged(iteration: &Iteration) -> Option<String> {
+    let step = iteration.steps.iter().find(|step| !step.not_finite.is_empty())?;
+    // The names that metric viewers group by say the same once more.
+    let names: Vec<_> = step.not_finite.iter().filter(|name| !name.starts_with("train/")).collect();
+    let names = names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    let (iteration, step) = (iteration.number, step.step);
+    Some(format!("Training diverged: iteration {iteration}, step {step} has no finite {names}."))
+}
+
 fn missing(run: &Collected, samples: &Samples) -> Vec<String> {
-    let mut missing = Vec::new();
+    let damaged = run.damaged.iter().map(|file| format!("Cannot be read: {file}."));
+    let mut missing: Vec<String> = damaged.chain(run.iterations.iter().filter_map(diverged)).collect();
     let mut say = |text: &str| missing.push(text.to_owned());
     if run.iterations.iter().all(|iteration| iteration.steps.is_empty()) {
         say("No training curves: no iteration has metrics yet.");
