@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::chat::ChatTemplate;
 use crate::checkpoint::CheckpointReader;
@@ -69,10 +70,8 @@ impl fmt::Display for CheckpointSummary {
             config.vocab_size
         )?;
         writeln!(f, "positions       {}", config.longest_sequence())?;
-        match config.windows.iter().flatten().next() {
-            Some(window) => writeln!(f, "attention       window of {window} tokens")?,
-            None => writeln!(f, "attention       all earlier tokens")?,
-        }
+        writeln!(f, "rope            {}", rope(config))?;
+        writeln!(f, "attention       {}", attention(&config.windows))?;
         writeln!(
             f,
             "head            {}",
@@ -81,8 +80,69 @@ impl fmt::Display for CheckpointSummary {
         writeln!(f, "weights         {gib:.3} GiB in {} file(s)", self.shards.len())?;
         writeln!(f, "tokenizer       {} tokens, end of sequence {:?}", self.tokens, self.eos)?;
         match &self.chat_template {
-            Some(path) => write!(f, "chat template   {}", path.display()),
-            None => write!(f, "chat template   none (a base model)"),
+            Some(path) => write!(f, "chat template   {}", path.display())?,
+            None => write!(f, "chat template   none (a base model)")?,
+        }
+        for note in config.notes.iter().chain(&config.training_notes) {
+            write!(f, "\nnote            {note}")?;
+        }
+        Ok(())
+    }
+}
+
+/// θ, the kind, and the kind's own numbers.
+fn rope(config: &ModelConfig) -> String {
+    let mut text = format!("theta {}", config.rope_theta);
+    let scaling = &config.rope_scaling;
+    let Ok(Value::Object(scaling)) = serde_json::to_value(scaling) else { return text };
+    let kind = scaling.get("rope_type").and_then(Value::as_str).filter(|&kind| kind != "default");
+    if let Some(kind) = kind {
+        text.push_str(&format!(", {kind}"));
+        let numbers = scaling.iter().filter(|(name, _)| *name != "rope_type");
+        text.extend(numbers.map(|(name, value)| format!(", {name} {value}")));
+    }
+    text
+}
+
+/// How far the layers see. Layers count from 0, as in the names of tensors.
+fn attention(windows: &[Option<usize>]) -> String {
+    let Some(window) = windows.iter().flatten().next() else { return "all earlier tokens".into() };
+    if windows.iter().all(Option::is_some) {
+        return format!("window of {window} tokens");
+    }
+    let (last, mut runs) = (windows.len(), Vec::new());
+    let mut layer = 0;
+    while layer < last {
+        let end = (layer..last).find(|&at| windows[at].is_none()).unwrap_or(last);
+        match end - layer {
+            0 => {}
+            1 => runs.push(layer.to_string()),
+            _ => runs.push(format!("{layer}-{}", end - 1)),
+        }
+        layer = end + 1;
+    }
+    format!(
+        "window of {window} tokens in layers {} of {last}, all earlier tokens in the others",
+        runs.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_with_a_window_are_listed() {
+        let all = Some(16);
+        for (windows, expected) in [
+            (vec![None, None], "all earlier tokens"),
+            (vec![all, all], "window of 16 tokens"),
+            (
+                vec![None, all, all, None, all],
+                "window of 16 tokens in layers 1-2, 4 of 5, all earlier tokens in the others",
+            ),
+        ] {
+            assert_eq!(attention(&windows), expected);
         }
     }
 }

@@ -49,6 +49,7 @@ mod gradients;
 mod group;
 mod head;
 mod inspect;
+mod json;
 mod language;
 mod lora;
 mod model;

@@ -237,9 +237,7 @@ impl AdapterFiles {
         if !path.is_file() || dir.join("config.json").is_file() {
             return Ok(None);
         }
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        let value: Value =
-            serde_json::from_str(&text).map_err(|source| Error::Json { path: path.clone(), source })?;
+        let value = crate::json::read(&path)?;
         let fail = |field: &'static str, reason: &str| {
             Err(Error::Adapter { path: path.clone(), field, reason: reason.to_owned() })
         };

@@ -90,6 +90,9 @@ impl TorchPolicy {
         options.check()?;
         let device = to_tch(options.device)?;
         let config = ModelConfig::read(dir)?;
+        for note in &config.notes {
+            tracing::warn!("{}: {note}", dir.join("config.json").display());
+        }
         let free = free_memory(options.device);
         MemoryPlan::new(&config, options, Work::Score, None, free.clone()).check(options)?;
         let budgets = Budgets::new(&config, options, free);
@@ -324,6 +327,9 @@ impl TorchPolicy {
 
     fn optimizer(&mut self) -> Result<&mut Optimizer> {
         if self.optimizer.is_none() {
+            for note in &self.model.config.training_notes {
+                tracing::warn!("{}: {note}", self.base.join("config.json").display());
+            }
             let parameters = self.model.parameters.iter();
             let remainders =
                 parameters.zip(&mut self.remainders).map(|(parameter, remainder)| match parameter {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::json;
 
 /// A checkpoint's tokenizer.
 pub struct Tokenizer {
@@ -27,7 +28,8 @@ impl Tokenizer {
                     .into(),
             });
         }
-        let mut inner = tokenizers::Tokenizer::from_file(&path)
+        let mut inner = json::read_text(&path)?
+            .parse::<tokenizers::Tokenizer>()
             .map_err(|error| Error::Tokenizer { path: path.clone(), reason: error.to_string() })?;
         // A checkpoint's batch settings must not cut or pad what is scored.
         inner.with_padding(None);
@@ -104,9 +106,7 @@ fn end_of_sequence(dir: &Path) -> Result<Vec<u32>> {
         if !path.is_file() {
             continue;
         }
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        let value: Value =
-            serde_json::from_str(&text).map_err(|source| Error::Json { path: path.clone(), source })?;
+        let value = json::read(&path)?;
         let ids: Vec<u32> = match value.get("eos_token_id") {
             Some(Value::Array(ids)) => ids.iter().filter_map(as_id).collect(),
             Some(id) => as_id(id).into_iter().collect(),

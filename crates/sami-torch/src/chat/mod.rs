@@ -193,8 +193,7 @@ fn read_json(path: &Path) -> Result<Json> {
     if !path.is_file() {
         return Ok(Json::Null);
     }
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    serde_json::from_str(&text).map_err(|source| Error::Json { path: path.to_owned(), source })
+    crate::json::read(path)
 }
 
 fn default_template(value: &Json) -> Result<String, ChatError> {

@@ -172,9 +172,7 @@ fn locate(dir: &Path) -> Result<(BTreeMap<String, String>, bool)> {
     if !index.is_file() {
         return Err(Error::Weights { path: dir.to_owned(), source: WeightsError::NoWeights });
     }
-    let text = std::fs::read_to_string(&index).map_err(Error::io(&index))?;
-    let value: Value =
-        serde_json::from_str(&text).map_err(|source| Error::Json { path: index.clone(), source })?;
+    let value = crate::json::read(&index)?;
     let fail = |source| Error::Weights { path: index.clone(), source };
     let map = value.get("weight_map").and_then(Value::as_object).ok_or_else(|| fail(WeightsError::Index))?;
     let mut file_of = BTreeMap::new();

@@ -145,8 +145,7 @@ impl CheckpointWriter {
     /// The source's `config.json`, with the dtype that is written now, in the source's own dialect.
     fn config(&self, dtype: Dtype) -> Result<Value> {
         let path = self.source.join("config.json");
-        let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
-        let mut config: Value = serde_json::from_str(&text).map_err(|source| Error::Json { path, source })?;
+        let mut config = crate::json::read(&path)?;
         if let Some(fields) = config.as_object_mut() {
             let field = if fields.contains_key("torch_dtype") { "torch_dtype" } else { "dtype" };
             fields.insert(field.into(), dtype.hugging_face().into());

@@ -9,7 +9,7 @@ pub enum ConfigError {
     #[error("field \"{field}\" is missing")]
     Missing {
         /// Its name.
-        field: &'static str,
+        field: String,
     },
     /// A field has an impossible value.
     #[error("field \"{field}\" is {value}; expected {expected}")]

@@ -1,8 +1,10 @@
 //! `config.json` of a Hugging Face checkpoint, in both dialects: transformers 4 (`rope_theta`, `rope_scaling`,
 //! `torch_dtype`) and transformers 5 (`rope_parameters`, `dtype`).
 //!
-//! Fields that change the maths are either computed or refused by name; a field that is not known to matter is ignored.
+//! A field that is absent means what the configuration class of its family takes in transformers 5. Fields that change
+//! the maths are either computed or refused by name; a field that is not known to matter is ignored.
 
+mod dialect;
 mod error;
 mod family;
 mod fields;
@@ -17,21 +19,21 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::json;
 use crate::options::Dtype;
 
 pub use error::ConfigError;
 pub use family::{Family, MixtureConfig};
 pub use scaling::RopeScaling;
 
-use family::mixture;
+use family::{Definition, Role};
 use fields::Fields;
 use rope::rope;
-use windows::windows;
 
 /// The architecture of a decoder, checked: every number is positive and they fit each other.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ModelConfig {
-    /// `architectures[0]`, such as `MistralForCausalLM`.
+    /// The class of the family's language models, such as `MistralForCausalLM`.
     pub architecture: String,
     /// Rows of the embedding.
     pub vocab_size: usize,
@@ -65,80 +67,63 @@ pub struct ModelConfig {
     pub mixture: Option<MixtureConfig>,
     /// The dtype that the weights were saved in, as far as the file says.
     pub dtype: Option<Dtype>,
+    /// What a reader of the file may not expect, in words.
+    pub notes: Vec<String>,
+    /// The same for those who train.
+    pub training_notes: Vec<String>,
 }
 
 impl ModelConfig {
     /// Reads and checks `dir/config.json`.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        let value: Value =
-            serde_json::from_str(&text).map_err(|source| Error::Json { path: path.clone(), source })?;
-        Self::parse(&value).map_err(|source| Error::Config { path, source })
+        Self::parse(&json::read(&path)?).map_err(|source| Error::Config { path, source })
     }
 
     /// Checks the content of a `config.json`.
     pub fn parse(value: &Value) -> Result<Self, ConfigError> {
-        let fields = Fields(value.as_object().ok_or_else(|| ConfigError::Invalid {
+        let map = value.as_object().ok_or_else(|| ConfigError::Invalid {
             field: "(whole file)".into(),
             value: value.to_string(),
             expected: "a JSON object",
-        })?);
-        let architecture = fields
-            .0
-            .get("architectures")
-            .and_then(|list| list.get(0))
-            .and_then(Value::as_str)
-            .ok_or(ConfigError::Missing { field: "architectures" })?
-            .to_owned();
-        let family = Family::of(&architecture, &fields)?;
+        })?;
+        let fields = Fields(map, "");
+        let (family, role) = Definition::of(&fields)?;
+        let defaults = &family.defaults;
         fields.refuse_unsupported()?;
 
-        let hidden_size = fields.count("hidden_size")?;
-        let num_hidden_layers = fields.count("num_hidden_layers")?;
-        let num_attention_heads = fields.count("num_attention_heads")?;
-        let num_key_value_heads =
-            fields.optional_count("num_key_value_heads")?.unwrap_or(num_attention_heads);
-        if num_attention_heads % num_key_value_heads != 0 {
-            return Err(fields.invalid("num_key_value_heads", "a divisor of num_attention_heads"));
-        }
-        let head_dim = match fields.optional_count("head_dim")? {
-            Some(head_dim) => head_dim,
-            None if hidden_size % num_attention_heads == 0 => hidden_size / num_attention_heads,
-            None => {
-                return Err(fields.invalid("hidden_size", "a multiple of num_attention_heads, or a head_dim"));
-            }
-        };
-        if head_dim % 2 != 0 {
-            return Err(ConfigError::Invalid {
-                field: "head_dim".into(),
-                value: head_dim.to_string(),
-                expected: "an even number (rotary embedding pairs its halves)",
-            });
-        }
-        let max_position_embeddings = fields.count("max_position_embeddings")?;
-        let rope = rope(&fields, head_dim, max_position_embeddings)?;
-        if let Some(note) = rope.note {
-            tracing::warn!("config.json: {note}");
+        let hidden_size = fields.count_or("hidden_size", defaults.hidden_size)?;
+        let num_hidden_layers = fields.count_or("num_hidden_layers", defaults.num_hidden_layers)?;
+        let num_attention_heads = fields.count_or("num_attention_heads", defaults.num_attention_heads)?;
+        let (num_key_value_heads, head_dim) = heads(&fields, family, hidden_size, num_attention_heads)?;
+        let max_position_embeddings =
+            fields.count_or("max_position_embeddings", defaults.max_position_embeddings)?;
+        let resolved = dialect::resolve(&fields, defaults.rope_theta, max_position_embeddings)?;
+        let rope = rope(&Fields(&resolved.fields, ""), head_dim, max_position_embeddings)?;
+        let mut notes: Vec<String> = resolved.note.into_iter().chain(rope.note).map(str::to_owned).collect();
+        if role == Role::Classifier {
+            notes.push("architectures names a classifier; it is read as a language model".into());
         }
         Ok(Self {
-            vocab_size: fields.count("vocab_size")?,
+            architecture: family.architecture(),
+            vocab_size: fields.count_or("vocab_size", defaults.vocab_size)?,
             hidden_size,
-            intermediate_size: fields.count("intermediate_size")?,
+            intermediate_size: fields.count_or("intermediate_size", defaults.intermediate_size)?,
             num_hidden_layers,
             num_attention_heads,
             num_key_value_heads,
             head_dim,
-            rms_norm_eps: fields.positive("rms_norm_eps")?,
+            rms_norm_eps: fields.positive_or("rms_norm_eps", defaults.rms_norm_eps)?,
             rope_theta: rope.theta,
             rope_scaling: rope.scaling,
             max_position_embeddings,
-            windows: windows(&architecture, &fields, num_hidden_layers)?,
-            tie_word_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(false),
-            family,
-            mixture: mixture(&architecture, &fields)?,
+            windows: family.windows.of_layers(&fields, num_hidden_layers, defaults.sliding_window)?,
+            tie_word_embeddings: fields.flag_or("tie_word_embeddings", false)?,
+            family: family.layers(&fields)?,
+            mixture: family.mixture(&fields)?,
             dtype: fields.dtype()?,
-            architecture,
+            notes,
+            training_notes: fields.training_noise()?,
         })
     }
 
@@ -156,6 +141,35 @@ impl ModelConfig {
             && self.rope_scaling == other.rope_scaling
             && frequencies(self) == frequencies(other)
     }
+}
+
+/// Key/value heads, and the width of a head.
+fn heads(
+    fields: &Fields<'_>,
+    family: &Definition,
+    hidden_size: usize,
+    heads: usize,
+) -> Result<(usize, usize), ConfigError> {
+    let kv = fields.count_unless("num_key_value_heads", family.defaults.num_key_value_heads, || Ok(heads))?;
+    if !heads.is_multiple_of(kv) {
+        return Err(fields.invalid_or("num_key_value_heads", kv, "a divisor of num_attention_heads"));
+    }
+    let head_dim =
+        fields.count_unless("head_dim", family.defaults.head_dim, || match hidden_size % heads {
+            0 => Ok(hidden_size / heads),
+            _ => {
+                let expected = "a multiple of num_attention_heads, or a head_dim";
+                Err(fields.invalid_or("hidden_size", hidden_size, expected))
+            }
+        })?;
+    if !head_dim.is_multiple_of(2) {
+        return Err(ConfigError::Invalid {
+            field: "head_dim".into(),
+            value: head_dim.to_string(),
+            expected: "an even number (rotary embedding pairs its halves)",
+        });
+    }
+    Ok((kv, head_dim))
 }
 
 #[cfg(test)]
@@ -203,13 +217,10 @@ mod tests {
         let cases = [
             (
                 with("architectures", json!(["GPT2LMHeadModel"])),
-                "field \"architectures\" is \"GPT2LMHeadModel\"",
+                "field \"architectures\" is \"GPT2LMHeadModel\", which is not supported: known are",
             ),
             (with("hidden_act", json!("gelu")), "field \"hidden_act\" is \"gelu\", which is not supported"),
-            (
-                with("rope_scaling", json!({"type": "dynamic"})),
-                "field \"rope_scaling.factor\" is missing; expected a positive number",
-            ),
+            (with("rope_scaling", json!({"type": "dynamic"})), "field \"rope_scaling.factor\" is missing"),
             (
                 with("rope_parameters", json!({"rope_type": "axial"})),
                 "field \"rope_parameters.rope_type\" is \"axial\"",
@@ -222,7 +233,26 @@ mod tests {
             ),
             (with("num_key_value_heads", json!(3)), "field \"num_key_value_heads\" is 3; expected a divisor"),
             (with("rms_norm_eps", json!(0)), "field \"rms_norm_eps\" is 0; expected a positive number"),
-            (with("vocab_size", json!(null)), "field \"vocab_size\" is missing"),
+            (
+                with("vocab_size", json!(null)),
+                "field \"vocab_size\" is null; expected a positive whole number",
+            ),
+            (
+                with("num_attention_heads", json!(null)),
+                "field \"num_attention_heads\" is null; expected a positive whole number",
+            ),
+            (with("layer_types", json!(["full_attention"])), "expected a list with one kind for each layer"),
+            (
+                with("layer_types", json!(["full_attention", "sliding_attention"])),
+                "(model_type \"ministral\"",
+            ),
+            (with("is_causal", json!(false)), "a token sees only what is before it here"),
+            (with("per_layer_config", json!({"0": {}})), "all layers have one shape here"),
+            (
+                with("rope_parameters", json!({"full_attention": {"rope_theta": 1e4}})),
+                "field \"rope_parameters.full_attention\"",
+            ),
+            (with("rope_scaling", json!({"type": "linear"})), "field \"rope_scaling.factor\" is missing"),
             (with("torch_dtype", json!("int8")), "field \"torch_dtype\" is \"int8\""),
             (json!([]), "expected a JSON object"),
         ];

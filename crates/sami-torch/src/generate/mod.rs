@@ -98,10 +98,8 @@ fn one_lot(
     params: &SamplingParams,
 ) -> Result<Vec<(usize, Sample)>> {
     let number = prompts.len();
-    let mut waiting: Vec<Sequence> = prompts
-        .into_iter()
-        .map(|(index, prompt)| Sequence::new(index, prompt, model, params))
-        .collect();
+    let mut waiting: Vec<Sequence> =
+        prompts.into_iter().map(|(index, prompt)| Sequence::new(index, prompt, model, params)).collect();
     for alike in waiting.chunk_by_mut(|a, b| a.frequencies == b.frequencies) {
         let shared = shared_lengths(&alike.iter().map(|sequence| &sequence.prompt[..]).collect::<Vec<_>>());
         for (sequence, shared) in alike.iter_mut().zip(shared) {
