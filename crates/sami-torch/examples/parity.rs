@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     };
     let root = PathBuf::from(root);
     let (mut made, mut failed) = (0, 0);
-    println!("{:<16}{:<28}{:>11}{:>11}{:>11}", "model", "", "sami", "PyTorch", "limit");
+    println!("{:<18}{:<28}{:>11}{:>11}{:>11}", "model", "", "sami", "PyTorch", "limit");
     for model in common::MODELS {
         if !root.join(model).is_dir() {
             continue;
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
             let theirs = check.theirs.map_or("–".to_owned(), |value| format!("{value:.1e}"));
             let verdict = if check.passes() { "" } else { "  FAILED" };
             println!(
-                "{:<16}{:<28}{:>11.1e}{theirs:>11}{:>11.1e}{verdict}",
+                "{:<18}{:<28}{:>11.1e}{theirs:>11}{:>11.1e}{verdict}",
                 check.model, check.what, check.ours, check.limit
             );
             made += 1;

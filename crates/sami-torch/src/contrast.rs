@@ -6,7 +6,7 @@ use sami_policy::{ContrastSet, GradientOf, SetGradient, SetLogps};
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
 use crate::model::Model;
-use crate::packing::{PackedRow, Sequence, packed_len};
+use crate::packing::{PackedRow, Sequence, alike, packed_len};
 use crate::pass::{Keep, KlTerm, Pass, Plan, Routes};
 use crate::prompt::PromptFormat;
 use crate::tokenizer::Tokenizer;
@@ -51,7 +51,8 @@ impl TokenisedSet {
                     return Err(Error::NoTokens { what: what(r) });
                 }
                 check_sequence(&ids, model, || what(r))?;
-                row.push(Sequence { ids, start });
+                let frequencies = model.rope.frequencies(ids.len());
+                row.push(Sequence { ids, start, frequencies });
             }
             rows.push(row);
         }
@@ -63,31 +64,40 @@ impl TokenisedSet {
     }
 
     fn packed_len(&self) -> usize {
-        self.rows.iter().map(|row| packed_len(&row.iter().collect::<Vec<_>>())).sum()
+        let len = |row: &[Sequence], responses: &[usize]| packed_len(&picked(row, responses));
+        self.rows.iter().flat_map(|row| alike(row).into_iter().map(|same| len(row, &same))).sum()
     }
 
-    /// Packed rows; a row longer than the budget is cut into several with fewer responses each.
+    /// Packed rows. A row longer than the budget is cut into several with fewer responses each, and so
+    /// is one whose responses have not all the same frequencies.
     fn pieces(&self, set: usize, budget: usize) -> Vec<Piece> {
         let mut pieces = Vec::new();
-        for (c, row) in self.rows.iter().enumerate() {
-            let mut start = 0;
-            while start < row.len() {
-                let mut end = start + 1;
-                while end < row.len() && packed_len(&row[start..=end].iter().collect::<Vec<_>>()) <= budget {
-                    end += 1;
+        for (constitution, row) in self.rows.iter().enumerate() {
+            for same in alike(row) {
+                let mut rest = same.as_slice();
+                while !rest.is_empty() {
+                    let mut len = 1;
+                    while len < rest.len() && packed_len(&picked(row, &rest[..=len])) <= budget {
+                        len += 1;
+                    }
+                    let (responses, left) = rest.split_at(len);
+                    let packed = PackedRow::new(&picked(row, responses));
+                    pieces.push(Piece { set, constitution, responses: responses.to_vec(), packed });
+                    rest = left;
                 }
-                let packed = PackedRow::new(&row[start..end].iter().collect::<Vec<_>>());
-                pieces.push(Piece { set, constitution: c, first_response: start, packed });
-                start = end;
             }
         }
         pieces
     }
 }
 
+fn picked<'a>(row: &'a [Sequence], responses: &[usize]) -> Vec<&'a Sequence> {
+    responses.iter().map(|&response| &row[response]).collect()
+}
+
 /// Refuses ids without an embedding, and sequences longer than the model's positions.
 pub(crate) fn check_sequence(ids: &[u32], model: &Model, what: impl Fn() -> String) -> Result<()> {
-    let (vocab_size, limit) = (model.config.vocab_size, model.config.max_position_embeddings);
+    let (vocab_size, limit) = (model.config.vocab_size, model.config.longest_sequence());
     if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
         return Err(Error::TokenOutOfRange { what: what(), id, vocab_size });
     }
@@ -101,7 +111,8 @@ pub(crate) fn check_sequence(ids: &[u32], model: &Model, what: impl Fn() -> Stri
 struct Piece {
     set: usize,
     constitution: usize,
-    first_response: usize,
+    /// The response of each of the packed sequences.
+    responses: Vec<usize>,
     packed: PackedRow,
 }
 
@@ -205,7 +216,7 @@ impl OwnTokens {
         let (mut places, mut shares) = (Vec::new(), Vec::new());
         let counted = pieces.iter().flat_map(|piece| piece.packed.counted.iter().map(move |c| (piece, c)));
         for (place, (piece, counted)) in counted.enumerate() {
-            let (set, response) = (&sets[piece.set], piece.first_response + counted.sequence);
+            let (set, response) = (&sets[piece.set], piece.responses[counted.sequence]);
             if set.targets[response] == piece.constitution {
                 let tokens = set.rows[piece.constitution][response].counted();
                 places.push(place);
@@ -280,7 +291,7 @@ fn collect(sets: &[TokenisedSet], pieces: &[Piece], pass: &Pass<'_>, logps: &mut
     let mut values = pass.logps()?.into_iter();
     for piece in pieces {
         for (counted, value) in piece.packed.counted.iter().zip(&mut values) {
-            let (c, r) = (piece.constitution, piece.first_response + counted.sequence);
+            let (c, r) = (piece.constitution, piece.responses[counted.sequence]);
             if !value.is_finite() {
                 let id = &sets[piece.set].id;
                 return Err(Error::NonFinite {
@@ -295,10 +306,10 @@ fn collect(sets: &[TokenisedSet], pieces: &[Piece], pass: &Pass<'_>, logps: &mut
 
 /// The weight of every counted token: its entry of G, for entries are sums over tokens.
 fn token_weights(pieces: &[Piece], gradients: &[SetGradient]) -> Vec<f32> {
-    let of = |piece: &Piece, response| {
-        gradients[piece.set].sum_logps[[piece.constitution, piece.first_response + response]] as f32
+    let of = |piece: &Piece, sequence: usize| {
+        gradients[piece.set].sum_logps[[piece.constitution, piece.responses[sequence]]] as f32
     };
     let counted =
         pieces.iter().flat_map(|piece| piece.packed.counted.iter().map(move |c| (piece, c.sequence)));
-    counted.map(|(piece, response)| of(piece, response)).collect()
+    counted.map(|(piece, sequence)| of(piece, sequence)).collect()
 }

@@ -25,7 +25,11 @@ pub enum Error {
     )]
     NoReference,
     /// A reference of another shape.
-    #[error("{}: the reference's tensors differ from the policy's in name or shape; use the base that training started from", dir.display())]
+    #[error(
+        "{}: the reference's tensors, windows or rope fields differ from the policy's; use the base that training \
+         started from",
+        dir.display()
+    )]
     Reference {
         /// The reference's directory.
         dir: PathBuf,
@@ -104,8 +108,8 @@ pub enum Error {
     },
     /// A prompt with its response is longer than the positions that the model knows.
     #[error(
-        "{what} is {tokens} tokens long, but the model was made for {limit} (max_position_embeddings); shorten the \
-         prompt or lower max_new_tokens"
+        "{what} is {tokens} tokens long, but the model was made for {limit} (max_position_embeddings, or more by its \
+         rope scaling); shorten the prompt or lower max_new_tokens"
     )]
     TooLong {
         /// Which text.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use tch::Tensor;
 
 use crate::error::Result;
-use crate::model::{Block, Dropout, DropoutSeed, Geometry, Model, Places};
+use crate::model::{Block, Dropout, DropoutSeed, Frequencies, Geometry, Model, Places};
 use crate::packing::PackedRow;
 
 /// Rows without padding in everything but attention.
@@ -49,6 +49,7 @@ impl Group {
         let layout = Layout::of(rows);
         let tokens = layout.prefix_tokens + layout.segment_tokens;
         let (mut ids, mut positions) = (vec![0i64; tokens], vec![0i64; tokens]);
+        let mut frequencies = vec![Frequencies::Original; tokens];
         let (mut counted, mut targets) = (Vec::new(), Vec::new());
         let mut keys = dropout.map(|_| vec![0i64; tokens]);
         for (row, place) in rows.iter().zip(&layout.rows) {
@@ -58,6 +59,7 @@ impl Group {
             for (index, place) in all.enumerate() {
                 ids[place] = i64::from(row.ids[index]);
                 positions[place] = row.position[index];
+                frequencies[place] = row.frequencies;
                 if let Some(keys) = &mut keys {
                     keys[place] = own_keys[index];
                 }
@@ -69,8 +71,10 @@ impl Group {
         let tensor = |values: &[i64]| to_device(model, values);
         let blocks = Blocks::new(model);
         let geometry = Geometry {
-            rotation: model.rope.rotation(&tensor(&positions)?)?,
-            segment_rotation: model.rope.rotation(&tensor(&positions[layout.prefix_tokens..])?)?,
+            rotation: model.rope.rotation(&positions, &frequencies)?,
+            segment_rotation: model
+                .rope
+                .rotation(&positions[layout.prefix_tokens..], &frequencies[layout.prefix_tokens..])?,
             prefix_tokens: layout.prefix_tokens as i64,
             segment_tokens: layout.segment_tokens as i64,
             prefixes: blocks.cut(&layout.prefixes)?,

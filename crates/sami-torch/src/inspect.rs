@@ -68,7 +68,7 @@ impl fmt::Display for CheckpointSummary {
             config.intermediate_size,
             config.vocab_size
         )?;
-        writeln!(f, "positions       {}", config.max_position_embeddings)?;
+        writeln!(f, "positions       {}", config.longest_sequence())?;
         writeln!(f, "rope            {}", rope(config))?;
         writeln!(f, "attention       {}", attention(&config.windows))?;
         writeln!(

@@ -41,7 +41,9 @@ pub(crate) fn language_model(
         }
         check_sequence(token_ids, model, what)?;
         tokens += token_ids.len() - loss_from;
-        rows.push(PackedRow::new(&[&Sequence { ids: token_ids.clone(), start: *loss_from }]));
+        let frequencies = model.rope.frequencies(token_ids.len());
+        let sequence = Sequence { ids: token_ids.clone(), start: *loss_from, frequencies };
+        rows.push(PackedRow::new(&[&sequence]));
     }
     let keep = match (&grads, plan.recompute) {
         (None, _) => Keep::Nothing,

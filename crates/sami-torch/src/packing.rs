@@ -4,11 +4,17 @@
 //! once, followed by one segment per response. A segment begins with the last prompt token, so that every counted token is
 //! predicted inside its own segment, and ends before the response's last token, which predicts nothing.
 
+use std::collections::BTreeMap;
+
+use crate::model::Frequencies;
+
 /// One prompt with one response, as tokens: `ids[start..]` are the response's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sequence {
     pub(crate) ids: Vec<u32>,
     pub(crate) start: usize,
+    /// Those of its whole length.
+    pub(crate) frequencies: Frequencies,
 }
 
 impl Sequence {
@@ -41,10 +47,13 @@ pub(crate) struct PackedRow {
     pub(crate) prefix: usize,
     /// Counted tokens in order of sequence, then of position.
     pub(crate) counted: Vec<Counted>,
+    /// Of all its sequences.
+    pub(crate) frequencies: Frequencies,
 }
 
 impl PackedRow {
-    /// Packs sequences whose prompts are the same text. Every sequence has at least one prompt token and one counted token.
+    /// Packs sequences whose prompts are the same text and whose frequencies are the same ([`alike`]). Every sequence has
+    /// at least one prompt token and one counted token.
     pub(crate) fn new(sequences: &[&Sequence]) -> Self {
         let prefix = shared_prefix(sequences);
         let first = sequences.first().map_or(&[][..], |sequence| &sequence.ids[..prefix]);
@@ -54,6 +63,7 @@ impl PackedRow {
             position: (0..prefix as i64).collect(),
             prefix,
             counted: Vec::new(),
+            frequencies: sequences.first().map_or(Frequencies::Original, |sequence| sequence.frequencies),
         };
         for (index, sequence) in sequences.iter().enumerate() {
             for position in prefix..sequence.ids.len() - 1 {
@@ -71,13 +81,14 @@ impl PackedRow {
 
     /// Prompts that begin with the same `prefix` tokens and go on differently; nothing is counted. `rests` are what follows
     /// the prefix, none of them empty.
-    pub(crate) fn continuations(prefix: &[u32], rests: &[&[u32]]) -> Self {
+    pub(crate) fn continuations(prefix: &[u32], rests: &[&[u32]], frequencies: Frequencies) -> Self {
         let mut row = Self {
             ids: prefix.to_vec(),
             segment: vec![0; prefix.len()],
             position: (0..prefix.len() as i64).collect(),
             prefix: prefix.len(),
             counted: Vec::new(),
+            frequencies,
         };
         for (index, rest) in rests.iter().enumerate() {
             row.ids.extend_from_slice(rest);
@@ -107,6 +118,15 @@ pub(crate) fn shared_prefix(sequences: &[&Sequence]) -> usize {
     })
 }
 
+/// The places of sequences that may share a prefix, in order: a token's keys and values depend on the frequencies.
+pub(crate) fn alike(sequences: &[Sequence]) -> Vec<Vec<usize>> {
+    let mut places: BTreeMap<Frequencies, Vec<usize>> = BTreeMap::new();
+    for (place, sequence) in sequences.iter().enumerate() {
+        places.entry(sequence.frequencies).or_default().push(place);
+    }
+    places.into_values().collect()
+}
+
 /// Tokens that packing these sequences would take.
 pub(crate) fn packed_len(sequences: &[&Sequence]) -> usize {
     let prefix = shared_prefix(sequences);
@@ -119,7 +139,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn sequence(ids: &[u32], start: usize) -> Sequence {
-        Sequence { ids: ids.to_vec(), start }
+        Sequence { ids: ids.to_vec(), start, frequencies: Frequencies::Original }
     }
 
     #[test]
@@ -145,6 +165,19 @@ mod tests {
         // A token of the shortened prompt is fed, but not counted.
         let counted = PackedRow::new(&[&a, &c]).counted;
         assert_eq!(counted.iter().map(|c| c.target).collect::<Vec<_>>(), [7, 8]);
+    }
+
+    #[test]
+    fn only_sequences_with_the_same_frequencies_are_alike() {
+        let [original, long] = [Frequencies::Original, Frequencies::Long];
+        let with = |frequencies| Sequence { frequencies, ..sequence(&[1, 2, 3], 2) };
+        let stretched = Frequencies::Stretched;
+        assert_eq!(alike(&[original, original, original].map(with)), [[0, 1, 2]]);
+        assert_eq!(alike(&[long, original, long].map(with)), [vec![1], vec![0, 2]]);
+        assert_eq!(
+            alike(&[stretched(9), original, stretched(8), stretched(9)].map(with)),
+            [vec![1], vec![2], vec![0, 3]]
+        );
     }
 
     proptest! {

@@ -195,7 +195,7 @@ impl TorchPolicy {
             return Ok(self);
         }
         let config = ModelConfig::read(dir)?;
-        if config.tensors() != self.model.config.tensors() {
+        if !config.lays_out_like(&self.model.config) {
             return Err(Error::Reference { dir: dir.to_owned() });
         }
         let reader = CheckpointReader::open(dir, &config)?;

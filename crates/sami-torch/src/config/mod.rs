@@ -9,6 +9,7 @@ mod error;
 mod family;
 mod fields;
 mod rope;
+mod scaling;
 mod tensors;
 mod windows;
 
@@ -23,7 +24,7 @@ use crate::options::Dtype;
 
 pub use error::ConfigError;
 pub use family::{Family, MixtureConfig};
-pub use rope::RopeScaling;
+pub use scaling::RopeScaling;
 
 use family::{Definition, Role};
 use fields::Fields;
@@ -54,7 +55,7 @@ pub struct ModelConfig {
     pub rope_theta: f64,
     /// Its scaling.
     pub rope_scaling: RopeScaling,
-    /// Longest sequence that the model was made for.
+    /// Longest sequence that the model was made for, before the scaling of its rotary embedding.
     pub max_position_embeddings: usize,
     /// Per layer: how many tokens back a position sees (itself included), or all.
     pub windows: Vec<Option<usize>>,
@@ -98,8 +99,8 @@ impl ModelConfig {
         let max_position_embeddings =
             fields.count_or("max_position_embeddings", defaults.max_position_embeddings)?;
         let resolved = dialect::resolve(&fields, defaults.rope_theta, max_position_embeddings)?;
-        let (rope_theta, rope_scaling) = rope(&Fields(&resolved.fields, ""))?;
-        let mut notes: Vec<String> = resolved.note.map(str::to_owned).into_iter().collect();
+        let rope = rope(&Fields(&resolved.fields, ""), head_dim, max_position_embeddings)?;
+        let mut notes: Vec<String> = resolved.note.into_iter().chain(rope.note).map(str::to_owned).collect();
         if role == Role::Classifier {
             notes.push("architectures names a classifier; it is read as a language model".into());
         }
@@ -113,8 +114,8 @@ impl ModelConfig {
             num_key_value_heads,
             head_dim,
             rms_norm_eps: fields.positive_or("rms_norm_eps", defaults.rms_norm_eps)?,
-            rope_theta,
-            rope_scaling,
+            rope_theta: rope.theta,
+            rope_scaling: rope.scaling,
             max_position_embeddings,
             windows: family.windows.of_layers(&fields, num_hidden_layers, defaults.sliding_window)?,
             tie_word_embeddings: fields.flag_or("tie_word_embeddings", false)?,
@@ -124,6 +125,21 @@ impl ModelConfig {
             notes,
             training_notes: fields.training_noise()?,
         })
+    }
+
+    /// Longest sequence that is read or written, in tokens.
+    pub fn longest_sequence(&self) -> usize {
+        self.rope_scaling.longest(self.max_position_embeddings)
+    }
+
+    /// Whether rows that are laid out for one of two models fit the other: the same tensors, windows
+    /// and frequencies.
+    pub(crate) fn lays_out_like(&self, other: &Self) -> bool {
+        let frequencies = |config: &Self| (config.rope_theta, config.max_position_embeddings);
+        self.tensors() == other.tensors()
+            && self.windows == other.windows
+            && self.rope_scaling == other.rope_scaling
+            && frequencies(self) == frequencies(other)
     }
 }
 
@@ -204,13 +220,10 @@ mod tests {
                 "field \"architectures\" is \"GPT2LMHeadModel\", which is not supported: known are",
             ),
             (with("hidden_act", json!("gelu")), "field \"hidden_act\" is \"gelu\", which is not supported"),
+            (with("rope_scaling", json!({"type": "dynamic"})), "field \"rope_scaling.factor\" is missing"),
             (
-                with("rope_scaling", json!({"type": "dynamic", "factor": 2.0})),
-                "depend on the longest sequence",
-            ),
-            (
-                with("rope_parameters", json!({"rope_type": "yarn"})),
-                "field \"rope_parameters.rope_type\" is \"yarn\"",
+                with("rope_parameters", json!({"rope_type": "axial"})),
+                "field \"rope_parameters.rope_type\" is \"axial\"",
             ),
             (with("quantization_config", json!({"bits": 4})), "training needs unquantised weights"),
             (with("hidden_size", json!(-3)), "field \"hidden_size\" is -3; expected a positive whole number"),

@@ -1,9 +1,14 @@
 //! Generation: a fixed number of slots, each holding one sequence's keys and values. A sequence that ends leaves its
 //! slot to the next waiting prompt, so short responses never wait for long ones. Prompts wait in the order of their tokens, so
 //! those that begin alike follow each other, and what they share goes through the layers once.
+//!
+//! A token is drawn from what the model says of the sequence so far. Where its length decides about the
+//! frequencies of all its tokens (dynamic NTK, LongRoPE), a sequence that grows past a switch goes
+//! through the layers again.
 
 mod finish;
 mod prefill;
+mod slots;
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -16,12 +21,13 @@ use crate::crew::Crew;
 use crate::error::{Error, Result};
 use crate::group::Group;
 use crate::head;
-use crate::model::{LayerCache, Model, Step};
+use crate::model::{Frequencies, LayerCache, Model, Step};
 use crate::packing::PackedRow;
 use crate::sampling::{Draws, choose, logp};
 use crate::tokenizer::Tokenizer;
 use finish::finished;
 use prefill::{Prefixes, prefill, shared_lengths};
+use slots::{new_cache, retire, send_back};
 
 /// One prompt to continue, as tokens.
 pub(crate) struct Prompt {
@@ -37,7 +43,7 @@ impl Prompt {
             return Err(Error::NoTokens { what: what() });
         }
         check_sequence(&self.ids, model, what)?;
-        let (tokens, limit) = (self.ids.len() + new_tokens, model.config.max_position_embeddings);
+        let (tokens, limit) = (self.ids.len() + new_tokens, model.config.longest_sequence());
         if tokens > limit {
             let what = format!("the prompt with {new_tokens} new tokens");
             return Err(Error::TooLong { what, tokens, limit });
@@ -62,8 +68,12 @@ pub(crate) fn generate(
     let number = prompts.len();
     let mut prompts: Vec<(usize, Prompt)> = prompts.into_iter().enumerate().collect();
     let lots = if model.bytes() <= CACHED_WEIGHTS { crew.threads() } else { 1 };
-    // In the order of their tokens, so that those that begin alike stay together.
-    prompts.sort_by(|(a, one), (b, other)| one.ids.cmp(&other.ids).then(a.cmp(b)));
+    // In the order of their tokens, so that those that begin alike stay together, as far as they have
+    // the same frequencies.
+    let frequencies = |prompt: &Prompt| model.rope.frequencies(prompt.ids.len());
+    prompts.sort_by(|(a, one), (b, other)| {
+        (frequencies(one), &one.ids, a).cmp(&(frequencies(other), &other.ids, b))
+    });
     let size = number.div_ceil(lots).max(1);
     let mut work = Vec::with_capacity(lots);
     while !prompts.is_empty() {
@@ -78,7 +88,8 @@ pub(crate) fn generate(
     Ok(samples.into_iter().map(|(_, sample)| sample).collect())
 }
 
-/// One response per prompt, with the prompt's number. Prompts come in the order of their tokens.
+/// One response per prompt, with the prompt's number. Prompts come in the order of their frequencies
+/// and tokens.
 fn one_lot(
     model: &Model,
     tokenizer: &Tokenizer,
@@ -87,11 +98,13 @@ fn one_lot(
     params: &SamplingParams,
 ) -> Result<Vec<(usize, Sample)>> {
     let number = prompts.len();
-    let mut waiting =
-        prompts.into_iter().map(|(index, prompt)| Sequence::new(index, prompt, params)).collect::<Vec<_>>();
-    let shared = shared_lengths(&waiting.iter().map(|sequence| &sequence.prompt[..]).collect::<Vec<_>>());
-    for (sequence, shared) in waiting.iter_mut().zip(shared) {
-        sequence.shared = shared;
+    let mut waiting: Vec<Sequence> =
+        prompts.into_iter().map(|(index, prompt)| Sequence::new(index, prompt, model, params)).collect();
+    for alike in waiting.chunk_by_mut(|a, b| a.frequencies == b.frequencies) {
+        let shared = shared_lengths(&alike.iter().map(|sequence| &sequence.prompt[..]).collect::<Vec<_>>());
+        for (sequence, shared) in alike.iter_mut().zip(shared) {
+            sequence.shared = shared;
+        }
     }
     let mut waiting = VecDeque::from(waiting);
     let mut prefixes = Prefixes::default();
@@ -101,6 +114,7 @@ fn one_lot(
     let mut cache = new_cache(model, slots, longest)?;
     let mut active: Vec<Sequence> = Vec::with_capacity(slots);
     while !(active.is_empty() && waiting.is_empty()) {
+        send_back(model, &mut active, &mut cache, &mut waiting)?;
         let entering = admit(&mut waiting, slots - active.len(), token_budget);
         let logits = if entering.is_empty() {
             decode(model, &active, &mut cache)?
@@ -126,6 +140,8 @@ struct Sequence {
     /// Lengths of the beginnings that it shares with other requests, ascending; shorter than the prompt.
     shared: Vec<usize>,
     generated: Vec<u32>,
+    /// Those of its cached keys.
+    frequencies: Frequencies,
     logps: Vec<f32>,
     draws: Draws,
     limit: usize,
@@ -133,9 +149,10 @@ struct Sequence {
 }
 
 impl Sequence {
-    fn new(index: usize, prompt: Prompt, params: &SamplingParams) -> Self {
+    fn new(index: usize, prompt: Prompt, model: &Model, params: &SamplingParams) -> Self {
         Self {
             request: index,
+            frequencies: model.rope.frequencies(prompt.ids.len()),
             prompt: prompt.ids,
             shared: Vec::new(),
             generated: Vec::new(),
@@ -144,6 +161,11 @@ impl Sequence {
             limit: params.max_new_tokens,
             done: None,
         }
+    }
+
+    /// All its tokens so far.
+    fn tokens(&self) -> Vec<u32> {
+        [self.prompt.as_slice(), &self.generated].concat()
     }
 
     /// Places that the cache needs: the last token is never fed.
@@ -157,20 +179,13 @@ impl Sequence {
     }
 }
 
-fn new_cache(model: &Model, slots: usize, longest: usize) -> Result<Vec<LayerCache>> {
-    let config = &model.config;
-    let shape =
-        [slots as i64, config.num_key_value_heads as i64, longest.max(1) as i64, config.head_dim as i64];
-    let zeros = || Tensor::f_zeros(shape, (model.kind(), model.device()));
-    model.layers.iter().map(|_| Ok(LayerCache { keys: zeros()?, values: zeros()? })).collect()
-}
-
 /// Takes waiting prompts into free slots, at most a budget of prompt tokens at once.
 fn admit(waiting: &mut VecDeque<Sequence>, free: usize, token_budget: usize) -> Vec<Sequence> {
     let (mut entering, mut tokens) = (Vec::new(), 0);
     while entering.len() < free {
         let Some(next) = waiting.front() else { break };
-        tokens += next.prompt.len() - next.shared.last().copied().unwrap_or(0);
+        let shared = next.shared.last().copied().unwrap_or(0);
+        tokens += next.prompt.len() + next.generated.len() - shared;
         if !entering.is_empty() && tokens > token_budget {
             break;
         }
@@ -186,6 +201,8 @@ fn decode(model: &Model, active: &[Sequence], cache: &mut [LayerCache]) -> Resul
         |values: Vec<i64>| -> Result<Tensor> { Ok(Tensor::f_from_slice(&values)?.f_to_device(device)?) };
     let ids = tensor(active.iter().filter_map(|s| s.generated.last()).map(|&id| i64::from(id)).collect())?;
     let positions: Vec<i64> = active.iter().map(|s| s.position() as i64).collect();
+    let frequencies: Vec<Frequencies> = active.iter().map(|s| s.frequencies).collect();
+    let rotation = model.rope.rotation(&positions, &frequencies)?;
     let keys = positions.iter().max().map_or(0, |last| last + 1);
     let places = tensor(positions)?;
     let slots = tensor((0..active.len() as i64).collect())?;
@@ -201,7 +218,7 @@ fn decode(model: &Model, active: &[Sequence], cache: &mut [LayerCache]) -> Resul
         .map(|window| Ok((window, bias(&ahead.f_logical_or(&distance.f_ge(window as i64)?)?)?)))
         .collect::<Result<Vec<_>>>()?;
     let step = Step {
-        rotation: &model.rope.rotation(&places)?,
+        rotation: &rotation,
         batch: active.len() as i64,
         places: &places,
         slots: &slots,
@@ -218,7 +235,8 @@ fn decode(model: &Model, active: &[Sequence], cache: &mut [LayerCache]) -> Resul
 /// Logits after every token of one prompt, [tokens, vocab].
 pub(crate) fn prompt_logits(model: &Model, ids: &[u32]) -> Result<Tensor> {
     no_grad(|| {
-        let group = Group::new(model, &[&PackedRow::continuations(&[], &[ids])], None)?;
+        let row = PackedRow::continuations(&[], &[ids], model.rope.frequencies(ids.len()));
+        let group = Group::new(model, &[&row], None)?;
         let mut x = model.embedded(&group.ids)?;
         for layer in &model.layers {
             x = layer.forward(&x, &group.geometry, false, &mut None)?;
@@ -254,30 +272,4 @@ fn advance(
         sequence.done = finished(sequence, tokenizer, params)?;
         Ok(())
     })
-}
-
-/// Takes finished sequences out; the last active sequence moves into the freed slot, so that the first slots are the ones in use.
-fn retire(
-    active: &mut Vec<Sequence>,
-    cache: &mut [LayerCache],
-    samples: &mut Vec<(usize, Sample)>,
-) -> Result<()> {
-    let mut slot = 0;
-    while slot < active.len() {
-        let Some(sample) = active[slot].done.take() else {
-            slot += 1;
-            continue;
-        };
-        samples.push((active[slot].request, sample));
-        let last = active.len() - 1;
-        if slot != last {
-            let used = active[last].position() as i64;
-            for store in cache.iter().flat_map(|layer| [&layer.keys, &layer.values]) {
-                let part = |slot: usize| store.f_select(0, slot as i64)?.f_narrow(1, 0, used);
-                part(slot)?.f_copy_(&part(last)?)?;
-            }
-        }
-        active.swap_remove(slot);
-    }
-    Ok(())
 }

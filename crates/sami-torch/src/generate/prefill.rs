@@ -7,7 +7,7 @@ use tch::Tensor;
 use super::{Sequence, logits};
 use crate::error::Result;
 use crate::group::Group;
-use crate::model::{KeysValues, LayerCache, Model};
+use crate::model::{Frequencies, KeysValues, LayerCache, Model};
 use crate::packing::PackedRow;
 
 /// A shared beginning is worth keeping apart from so many tokens on.
@@ -16,6 +16,7 @@ const WORTHWHILE: usize = 16;
 /// The beginning of some prompts, gone through the layers.
 struct Prefix {
     ids: Vec<u32>,
+    frequencies: Frequencies,
     layers: Vec<KeysValues>,
 }
 
@@ -30,7 +31,9 @@ impl Prefixes {
     /// The longest shared beginning of a prompt; computes what is missing on the way to it.
     fn of(&mut self, model: &Model, sequence: &Sequence) -> Result<Option<Rc<Prefix>>> {
         let begins = |prefix: &Prefix| {
-            sequence.shared.contains(&prefix.ids.len()) && sequence.prompt.starts_with(&prefix.ids)
+            prefix.frequencies == sequence.frequencies
+                && sequence.shared.contains(&prefix.ids.len())
+                && sequence.prompt.starts_with(&prefix.ids)
         };
         while self.path.last().is_some_and(|prefix| !begins(prefix)) {
             self.path.pop();
@@ -40,14 +43,16 @@ impl Prefixes {
             let before = self.path.last().cloned();
             let start = before.as_ref().map_or(0, |before| before.ids.len());
             let rest = &sequence.prompt[start..length];
-            let own = extend(model, &[Continued { prefix: before.clone(), rests: vec![rest] }])?.layers;
+            let frequencies = sequence.frequencies;
+            let row = Continued { prefix: before.clone(), rests: vec![rest], frequencies };
+            let own = extend(model, &[row])?.layers;
             let layers = match &before {
                 Some(before) => {
                     before.layers.iter().zip(&own).map(|(a, b)| joined(&[a, b])).collect::<Result<_>>()?
                 }
                 None => own,
             };
-            self.path.push(Rc::new(Prefix { ids: sequence.prompt[..length].to_vec(), layers }));
+            self.path.push(Rc::new(Prefix { ids: sequence.prompt[..length].to_vec(), frequencies, layers }));
         }
         Ok(self.path.last().cloned())
     }
@@ -73,13 +78,15 @@ struct Extended {
 struct Continued<'a> {
     prefix: Option<Rc<Prefix>>,
     rests: Vec<&'a [u32]>,
+    frequencies: Frequencies,
 }
 
 fn extend(model: &Model, rows: &[Continued<'_>]) -> Result<Extended> {
     let packed: Vec<PackedRow> = rows
         .iter()
-        .map(|Continued { prefix, rests }| {
-            PackedRow::continuations(prefix.as_ref().map_or(&[], |prefix| &prefix.ids), rests)
+        .map(|Continued { prefix, rests, frequencies }| {
+            let prefix = prefix.as_ref().map_or(&[][..], |prefix| &prefix.ids);
+            PackedRow::continuations(prefix, rests, *frequencies)
         })
         .collect();
     let group = Group::new(model, &packed.iter().collect::<Vec<_>>(), None)?;
@@ -112,7 +119,7 @@ fn extend(model: &Model, rows: &[Continued<'_>]) -> Result<Extended> {
     Ok(Extended { group, ends: x, layers })
 }
 
-/// Runs the prompts of entering sequences, fills their slots of the cache, and returns the logits after each, `[entering,
+/// Runs the tokens of entering sequences, fills their slots of the cache, and returns the logits after each, `[entering,
 /// vocab]`.
 pub(super) fn prefill(
     model: &Model,
@@ -122,14 +129,17 @@ pub(super) fn prefill(
     cache: &[LayerCache],
 ) -> Result<Tensor> {
     let mut rows: Vec<Continued<'_>> = Vec::new();
-    for sequence in entering {
-        let prefix = prefixes.of(model, sequence)?;
-        let rest = &sequence.prompt[prefix.as_ref().map_or(0, |prefix| prefix.ids.len())..];
-        match rows.last_mut() {
-            Some(row) if row.prefix.as_ref().map(Rc::as_ptr) == prefix.as_ref().map(Rc::as_ptr) => {
-                row.rests.push(rest);
-            }
-            _ => rows.push(Continued { prefix, rests: vec![rest] }),
+    let tokens: Vec<Vec<u32>> = entering.iter().map(Sequence::tokens).collect();
+    for (sequence, tokens) in entering.iter().zip(&tokens) {
+        let (prefix, frequencies) = (prefixes.of(model, sequence)?, sequence.frequencies);
+        let rest = &tokens[prefix.as_ref().map_or(0, |prefix| prefix.ids.len())..];
+        let same = |row: &Continued<'_>| {
+            row.frequencies == frequencies
+                && row.prefix.as_ref().map(Rc::as_ptr) == prefix.as_ref().map(Rc::as_ptr)
+        };
+        match rows.last_mut().filter(|row| same(row)) {
+            Some(row) => row.rests.push(rest),
+            None => rows.push(Continued { prefix, rests: vec![rest], frequencies }),
         }
     }
     let Extended { group, ends, layers } = extend(model, &rows)?;

@@ -94,6 +94,7 @@ fn mix(x: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Frequencies;
     use crate::packing::Sequence;
 
     const SEED: DropoutSeed = DropoutSeed { rate: 0.3, seed: 7, update: 2 };
@@ -115,7 +116,7 @@ mod tests {
     #[test]
     fn masks_have_the_rate_and_are_independent_of_each_other() {
         let ids: Vec<u32> = (0..201).map(|i| i % 5).collect();
-        let row = PackedRow::new(&[&Sequence { ids, start: 1 }]);
+        let row = PackedRow::new(&[&Sequence { ids, start: 1, frequencies: Frequencies::Original }]);
         let keys = SEED.keys(&row);
         let n = keys.len() * 64;
         // Four standard errors of a share.
@@ -136,7 +137,11 @@ mod tests {
 
     #[test]
     fn a_token_has_the_key_of_its_text_wherever_it_is_packed() {
-        let sequence = |tail: &[u32]| Sequence { ids: [&[5, 6, 7, 8], tail].concat(), start: 4 };
+        let sequence = |tail: &[u32]| Sequence {
+            ids: [&[5, 6, 7, 8], tail].concat(),
+            start: 4,
+            frequencies: Frequencies::Original,
+        };
         let (a, b) = (sequence(&[1, 2, 3]), sequence(&[4, 2, 3]));
         let together = SEED.keys(&PackedRow::new(&[&a, &b]));
         let [alone_a, alone_b] = [&a, &b].map(|one| SEED.keys(&PackedRow::new(&[one])));

@@ -24,7 +24,7 @@ pub(crate) use linear::product;
 
 pub(crate) use layer::{Geometry, KeysValues, Layer, LayerCache, Step};
 pub(crate) use mlp::Route;
-pub(crate) use rope::Rope;
+pub(crate) use rope::{Frequencies, Rope};
 
 /// A parameter and the name that it has on disk.
 pub(crate) struct Parameter {

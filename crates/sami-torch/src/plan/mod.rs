@@ -101,7 +101,7 @@ impl MemoryPlan {
         length: Option<usize>,
         free: Option<FreeMemory>,
     ) -> Self {
-        let limit = config.max_position_embeddings;
+        let limit = config.longest_sequence();
         let length = length.unwrap_or(USUAL_LENGTH.min(limit)).max(1);
         let token_budget = budget(config, options, work, length, free.as_ref());
         let estimate = |options: &EngineOptions, tokens: usize| {

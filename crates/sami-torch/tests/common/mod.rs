@@ -13,7 +13,7 @@ use sami_policy::{ContrastPolicy, ContrastResponse, ContrastSet, SetLogps};
 use sami_torch::{EngineOptions, OptimizerConfig, OptimizerKind, TorchPolicy};
 use serde_json::Value;
 
-pub const MODELS: [&str; 8] = [
+pub const MODELS: [&str; 11] = [
     "mistral-f32",
     "mistral-window",
     "llama-tied",
@@ -22,6 +22,9 @@ pub const MODELS: [&str; 8] = [
     "qwen2-tied",
     "qwen3",
     "mixtral",
+    "qwen3-yarn",
+    "llama-dynamic",
+    "mistral-longrope",
 ];
 
 pub fn fixtures() -> PathBuf {
