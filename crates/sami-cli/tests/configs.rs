@@ -134,7 +134,13 @@ fn noise_of_training_is_said_where_training_begins() {
 #[test]
 fn both_dialects_at_once_are_said() {
     let world = World::new();
-    add(&world, "qwen", "qwen2-tied", &Value::Null, &json!({"rope_scaling": {"type": "linear", "factor": 2.0}}));
+    add(
+        &world,
+        "qwen",
+        "qwen2-tied",
+        &Value::Null,
+        &json!({"rope_scaling": {"type": "linear", "factor": 2.0}}),
+    );
     let scored = world.sami("score --model qwen --pairs qwen.jsonl --out s.jsonl");
     let note =
         "qwen/config.json: rope_scaling takes the place of rope_parameters as a whole, as in transformers";
