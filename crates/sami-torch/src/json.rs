@@ -1,8 +1,9 @@
-//! The JSON files of a checkpoint, as Python writes them: a byte-order mark may stand in front, and a number may be
-//! `NaN` or `Infinity`, which JSON does not have.
+//! The JSON files of a checkpoint, as Python writes them: a byte-order mark may stand in front, and
+//! a number may be `NaN` or `Infinity`, which JSON does not have.
 //!
-//! Such a number is read as `{"__float__": "NaN"}`, which is how transformers 5 spells it. Where nobody reads the field
-//! it does no harm; where somebody does, it is no number, and is refused by the field's name.
+//! Such a number is read as `{"__float__": "NaN"}`, which is how transformers 5 spells it. Where
+//! nobody reads the field it does no harm; where somebody does, it is no number, and is refused by
+//! the field's name.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,6 @@
-//! Configurations that people have, against transformers (fixtures/configs/expected.json, made by fixtures/make_configs.py): each is
-//! read as transformers reads it, to the same log-probabilities, or refused by the name of the field.
+//! Configurations that people have, against transformers (fixtures/configs/expected.json, made by
+//! fixtures/make_configs.py): each is read as transformers reads it, to the same log-probabilities,
+//! or refused by the name of the field.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod common;

@@ -1,8 +1,8 @@
 //! The rope fields of both dialects made one set, as transformers 5 does it.
 //!
-//! transformers 4 wrote `rope_theta` and `rope_scaling`, transformers 5 writes `rope_parameters`. Where both speak,
-//! `rope_scaling` takes the place of `rope_parameters` as a whole: what is not in it comes from the fields outside, else
-//! from the family, and never from `rope_parameters`.
+//! transformers 4 wrote `rope_theta` and `rope_scaling`, transformers 5 writes `rope_parameters`.
+//! Where both speak, `rope_scaling` takes the place of `rope_parameters` as a whole: what is not in
+//! it comes from the fields outside, else from the family, and never from `rope_parameters`.
 
 use serde_json::{Map, Value};
 
@@ -10,7 +10,8 @@ use super::{ConfigError, fields::Fields};
 
 /// The fields with one complete set of rope fields, under the name that it has in the file.
 pub(super) struct Resolved {
-    /// Every other field as it is; `rope_theta`, `rope_type` and `partial_rotary_factor` are inside the set.
+    /// Every other field as it is; `rope_theta`, `rope_type` and `partial_rotary_factor` are inside
+    /// the set.
     pub(super) fields: Map<String, Value>,
     /// What was left out, where both dialects speak.
     pub(super) note: Option<&'static str>,
@@ -74,8 +75,8 @@ pub(super) fn resolve(
     Ok(Resolved { fields: all, note })
 }
 
-/// An object in the place of a number or a name: the fields of one kind of layers. (Numbers that JSON does not have are
-/// objects too.)
+/// An object in the place of a number or a name: the fields of one kind of layers. (Numbers that
+/// JSON does not have are objects too.)
 fn is_set_of_fields(value: &Value) -> bool {
     value.as_object().is_some_and(|map| !map.contains_key("__float__"))
 }

@@ -1,5 +1,5 @@
-//! The families of one decoder: what each is called, what its configuration means where the file is silent, and what
-//! its layers are made of. Everything about a family stands here.
+//! The families of one decoder: what each is called, what its configuration means where the file is
+//! silent, and what its layers are made of. Everything about a family stands here.
 
 use serde::Serialize;
 
@@ -191,8 +191,8 @@ const ROLES: [(&str, Role); 4] = [
 ];
 
 impl Definition {
-    /// The family that `model_type` and `architectures` name. Either is enough; two that disagree are refused, since
-    /// transformers goes by the one and other programs by the other.
+    /// The family that `model_type` and `architectures` name. Either is enough; two that disagree
+    /// are refused, since transformers goes by the one and other programs by the other.
     pub(super) fn of(fields: &Fields<'_>) -> Result<(&'static Self, Role), ConfigError> {
         let by_type = fields.text("model_type")?.map(|name| Self::of_type(name, fields)).transpose()?;
         let by_class = fields.first_text("architectures")?.map(Self::of_class).transpose()?;

@@ -1,7 +1,7 @@
 //! Typed access to the fields of a `config.json`.
 //!
-//! A field that is absent means the family's default. A `null` means "not set" only where the configuration class of
-//! transformers takes it; elsewhere it is refused, as there.
+//! A field that is absent means the family's default. A `null` means "not set" only where the
+//! configuration class of transformers takes it; elsewhere it is refused, as there.
 
 use std::fmt::Display;
 
@@ -16,8 +16,8 @@ const BEYOND: u64 = 1 << 31;
 
 const COUNT: &str = "a positive whole number";
 
-/// Typed access to a JSON object (with the name of the field that it is, if it is one), with the field's name in every
-/// error.
+/// Typed access to a JSON object (with the name of the field that it is, if it is one), with the
+/// field's name in every error.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a>(pub(super) &'a Map<String, Value>, pub(super) &'static str);
 
@@ -108,7 +108,8 @@ impl<'a> Fields<'a> {
         self.or(field, default, positive, "a positive number")
     }
 
-    /// A count with something else in its place where it is absent or null; `derived` is what the other fields give.
+    /// A count with something else in its place where it is absent or null; `derived` is what the
+    /// other fields give.
     pub(super) fn count_unless(
         &self,
         field: &str,
@@ -142,7 +143,8 @@ impl<'a> Fields<'a> {
         self.positive_or(field, 0.0)
     }
 
-    /// What the weights were saved in, as far as the file says; each tensor says for itself what it is.
+    /// What the weights were saved in, as far as the file says; each tensor says for itself what it
+    /// is.
     pub(super) fn dtype(&self) -> Result<Option<Dtype>, ConfigError> {
         let Some(field) = ["dtype", "torch_dtype"].into_iter().find(|field| self.get(field).is_some()) else {
             return Ok(None);

@@ -1,8 +1,9 @@
-//! `config.json` of a Hugging Face checkpoint, in both dialects: transformers 4 (`rope_theta`, `rope_scaling`,
-//! `torch_dtype`) and transformers 5 (`rope_parameters`, `dtype`).
+//! `config.json` of a Hugging Face checkpoint, in both dialects: transformers 4 (`rope_theta`,
+//! `rope_scaling`, `torch_dtype`) and transformers 5 (`rope_parameters`, `dtype`).
 //!
-//! A field that is absent means what the configuration class of its family takes in transformers 5. Fields that change
-//! the maths are either computed or refused by name; a field that is not known to matter is ignored.
+//! A field that is absent means what the configuration class of its family takes in transformers 5.
+//! Fields that change the maths are either computed or refused by name; a field that is not known
+//! to matter is ignored.
 
 mod dialect;
 mod error;

@@ -13,8 +13,8 @@ pub(super) enum Windows {
     EveryLayer,
     /// `layer_types` says which; without a list every layer has it.
     ByList,
-    /// `use_sliding_window` says whether there is a window at all, `layer_types` which layers have it; without a list
-    /// those from `max_window_layers` on.
+    /// `use_sliding_window` says whether there is a window at all, `layer_types` which layers have
+    /// it; without a list those from `max_window_layers` on.
     ByListUnderFlag,
 }
 
@@ -23,8 +23,8 @@ const ALIKE: &str = "in this family either every layer has the window of sliding
 const NO_WINDOW: &str = "there is no window for its sliding layers (sliding_window, use_sliding_window)";
 
 impl Windows {
-    /// Per layer: how many tokens back a position sees (itself included), or all. `default`: the window where the file
-    /// is silent.
+    /// Per layer: how many tokens back a position sees (itself included), or all. `default`: the
+    /// window where the file is silent.
     pub(super) fn of_layers(
         self,
         fields: &Fields<'_>,
