@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::chat::ChatTemplate;
-use crate::checkpoint::CheckpointReader;
+use crate::checkpoint::{CheckpointReader, read_config};
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::tokenizer::Tokenizer;
@@ -30,22 +30,25 @@ pub struct CheckpointSummary {
     pub eos: Vec<u32>,
     /// The file that holds the chat template; none for a base model.
     pub chat_template: Option<PathBuf>,
+    /// What is unusual about the weight files, and how they are read.
+    pub remarks: Vec<String>,
 }
 
 /// Checks configuration, every tensor's name, shape and dtype, and the tokenizer.
 pub fn inspect(dir: &Path) -> Result<CheckpointSummary> {
-    let config = ModelConfig::read(dir)?;
-    let reader = CheckpointReader::open(dir, &config)?;
+    let reader = CheckpointReader::open(dir, &read_config(dir)?)?;
+    let config = reader.config().clone();
     let tokenizer = Tokenizer::open(dir)?;
     let chat_template = ChatTemplate::open(dir)?.map(|template| template.path().to_owned());
     Ok(CheckpointSummary {
         path: dir.to_owned(),
         parameters: config.parameters(),
-        shards: reader.layout().shards.keys().cloned().collect(),
+        shards: reader.files(),
         bytes: reader.bytes(),
         tokens: tokenizer.vocab_size(),
         eos: tokenizer.eos().to_vec(),
         chat_template,
+        remarks: reader.remarks().to_vec(),
         config,
     })
 }
@@ -81,8 +84,9 @@ impl fmt::Display for CheckpointSummary {
         writeln!(f, "weights         {gib:.3} GiB in {} file(s)", self.shards.len())?;
         writeln!(f, "tokenizer       {} tokens, end of sequence {:?}", self.tokens, self.eos)?;
         match &self.chat_template {
-            Some(path) => write!(f, "chat template   {}", path.display()),
-            None => write!(f, "chat template   none (a base model)"),
+            Some(path) => write!(f, "chat template   {}", path.display())?,
+            None => write!(f, "chat template   none (a base model)")?,
         }
+        self.remarks.iter().try_for_each(|remark| write!(f, "\nnote            {remark}"))
     }
 }
