@@ -567,7 +567,10 @@ fn numbers_that_no_model_has_are_refused_while_loading() {
         let message = open(&with_number("model.norm.weight", 31, f32::NEG_INFINITY), options);
         assert!(message.contains("tensor model.norm.weight holds -inf at [31]"), "{message}");
         let message = open(&with_number(HEAD, 33, -3e20), options);
-        assert!(message.contains("tensor lm_head.weight holds -3.000e20 at [1, 1]; no weight of a"), "{message}");
+        assert!(
+            message.contains("tensor lm_head.weight holds -3.000e20 at [1, 1]; no weight of a"),
+            "{message}"
+        );
     }
     // What a weight may be: the largest number of f16, denormals, negative zero.
     for number in [65504.0, -65504.0, 1e-45, -0.0] {

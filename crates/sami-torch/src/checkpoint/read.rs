@@ -7,6 +7,7 @@ use tch::{Kind, Tensor};
 
 use super::error::few;
 use super::files::{Files, choose};
+use super::finite::Range;
 use super::hints::hint;
 use super::names::{Named, Part, fused, named};
 use super::shard::{Shard, View};
@@ -117,7 +118,7 @@ impl CheckpointReader {
             .and_then(|source| Some((source, self.shards.get(&source.found.file)?)))
             .ok_or_else(missing)?;
         let view = source.view(shard)?;
-        shard.copy(&source.found.name, &view, true)
+        shard.copy(&source.found.name, &view, Range::Weights)
     }
 
     /// Shapes and dtypes of everything that will be read.
@@ -292,7 +293,7 @@ fn are_equal(one: &Found, other: &Found, shards: &BTreeMap<String, Shard>) -> Re
         return Ok(true);
     }
     let wide = |shard: &Shard, found: &Found, view: &View<'_>| {
-        Ok::<_, Error>(shard.copy(&found.name, view, true)?.f_to_kind(Kind::Float)?)
+        Ok::<_, Error>(shard.copy(&found.name, view, Range::Weights)?.f_to_kind(Kind::Float)?)
     };
     Ok(wide(shard, one, &view)?.f_equal(&wide(other_shard, other, &other_view)?)?)
 }

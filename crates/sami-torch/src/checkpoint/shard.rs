@@ -10,7 +10,7 @@ use tch::{Kind, Tensor};
 
 use super::WeightsError;
 use super::files::look_inside;
-use super::finite::{describe, fault};
+use super::finite::{Range, all_within, describe};
 use crate::error::{Error, Result};
 use crate::sys::map_file;
 
@@ -79,16 +79,14 @@ impl Shard {
         Ok(View { kind, shape: info.shape.iter().map(|&size| size as i64).collect(), bytes })
     }
 
-    /// Copies a tensor, or a part of one, out of the map. Every number must be finite, and for `weights` of a size that models
-    /// have.
-    pub(super) fn copy(&self, name: &str, view: &View<'_>, weights: bool) -> Result<Tensor> {
+    /// Copies a tensor, or a part of one, out of the map, if every number in it lies within the range.
+    pub(super) fn copy(&self, name: &str, view: &View<'_>, range: Range) -> Result<Tensor> {
+        let right = all_within(view.bytes, view.kind, range);
         let tensor = Tensor::f_from_data_size(view.bytes, &view.shape, view.kind)?;
-        match fault(&tensor, weights)? {
-            None => Ok(tensor),
-            Some(fault) => {
-                Err(Error::Weights { path: self.path.clone(), source: describe(&tensor, name, fault)? })
-            }
+        if right {
+            return Ok(tensor);
         }
+        Err(Error::Weights { path: self.path.clone(), source: describe(&tensor, name)? })
     }
 }
 
@@ -115,7 +113,7 @@ impl StateReader {
             return Err(self.fail(WeightsError::State(name.to_owned())));
         }
         let view = self.0.view(name).map_err(|source| self.fail(source))?;
-        self.0.copy(name, &view, false)
+        self.0.copy(name, &view, Range::Finite)
     }
 
     /// Refuses a file that does not hold exactly these tensors; reads no data.
