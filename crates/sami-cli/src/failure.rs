@@ -104,7 +104,11 @@ fn on_one(plan: &Option<u64>) -> String {
 fn engine_blames_input(error: &sami_torch::Error) -> bool {
     use sami_torch::Error as Engine;
     match error {
-        Engine::LibTorch(_) | Engine::NonFinite { .. } | Engine::Memory { .. } => false,
+        Engine::LibTorch(_)
+        | Engine::NonFinite { .. }
+        | Engine::Extreme { .. }
+        | Engine::NoParameter { .. }
+        | Engine::Memory { .. } => false,
         Engine::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
         _ => true,
     }

@@ -5,6 +5,7 @@ use sami_policy::{ContrastSet, GradientOf, SetGradient, SetLogps};
 
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
+use crate::head::check_logp;
 use crate::model::Model;
 use crate::packing::{PackedRow, Sequence, alike, packed_len};
 use crate::pass::{Keep, KlTerm, Pass, Plan, Routes};
@@ -292,12 +293,9 @@ fn collect(sets: &[TokenisedSet], pieces: &[Piece], pass: &Pass<'_>, logps: &mut
     for piece in pieces {
         for (counted, value) in piece.packed.counted.iter().zip(&mut values) {
             let (c, r) = (piece.constitution, piece.responses[counted.sequence]);
-            if !value.is_finite() {
-                let id = &sets[piece.set].id;
-                return Err(Error::NonFinite {
-                    what: format!("a log-probability of set {id}, constitution {c}, response {r}"),
-                });
-            }
+            check_logp(value, || {
+                format!("a log-probability of set {}, constitution {c}, response {r}", sets[piece.set].id)
+            })?;
             logps[piece.set].sum_logps[[c, r]] += f64::from(value);
         }
     }

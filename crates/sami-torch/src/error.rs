@@ -127,6 +127,28 @@ pub enum Error {
         /// Which set, response or parameter.
         what: String,
     },
+    /// A log-probability or logit of a size that no trained model gives.
+    #[error(
+        "{what} is {value:.3e}; the logits of a trained model stay within some hundreds, and beyond ±{limit} f32 \
+         does not hold a log-probability to a thousandth of a nat: the weights are damaged or the training has \
+         diverged; bring the checkpoint again, or go back to an earlier one with a lower learning rate"
+    )]
+    Extreme {
+        /// Which set, response or prompt.
+        what: String,
+        /// The number.
+        value: f64,
+        /// The largest logit that is taken.
+        limit: f64,
+    },
+    /// A parameter that the architecture needs and the model lacks.
+    #[error(
+        "the model has no parameter {name}, which its configuration asks for; this is a fault of the program"
+    )]
+    NoParameter {
+        /// Its name.
+        name: String,
+    },
     /// The objective refused the matrix.
     #[error(transparent)]
     Objective(#[from] sami_core::Error),

@@ -7,11 +7,38 @@ use std::ops::Range;
 
 use tch::{Kind, Tensor};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::product;
 
 /// Logits of at most this many elements exist at once (64 MiB of f32), those of all threads together.
 pub(crate) const CHUNK_ELEMENTS: i64 = 1 << 24;
+
+/// Beyond it the numbers of f32 lie a thousandth of a nat and more apart. Logits of trained models stay within some hundreds.
+const LARGEST_LOGIT: f32 = 8192.0;
+
+/// Refuses a token's log-probability that is not finite, or that takes larger logits than a model has: two logits within the
+/// limit are at most twice the limit apart.
+pub(crate) fn check_logp(value: f32, what: impl Fn() -> String) -> Result<()> {
+    if !value.is_finite() {
+        return Err(Error::NonFinite { what: what() });
+    }
+    match value < -2.0 * LARGEST_LOGIT {
+        true => Err(Error::Extreme { what: what(), value: value.into(), limit: LARGEST_LOGIT.into() }),
+        false => Ok(()),
+    }
+}
+
+/// Refuses logits that are not finite, or larger than a model has.
+pub(crate) fn check_logits(logits: &[f32], what: impl Fn() -> String) -> Result<()> {
+    // NaN is not within the limit either.
+    match logits.iter().find(|logit| !(logit.abs() <= LARGEST_LOGIT)) {
+        Some(logit) if logit.is_finite() => {
+            Err(Error::Extreme { what: what(), value: (*logit).into(), limit: LARGEST_LOGIT.into() })
+        }
+        Some(_) => Err(Error::NonFinite { what: what() }),
+        None => Ok(()),
+    }
+}
 
 /// The head over some positions.
 pub(crate) struct Head {

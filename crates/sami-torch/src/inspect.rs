@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::checkpoint::CheckpointReader;
+use crate::checkpoint::{CheckpointReader, read_config};
 use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::tokenizer::{StopToken, Tokenizer};
@@ -30,22 +30,25 @@ pub struct CheckpointSummary {
     pub stop_tokens: Vec<StopToken>,
     /// The file that holds the chat template; none for a base model.
     pub chat_template: Option<PathBuf>,
+    /// What is unusual about the weight files, and how they are read.
+    pub remarks: Vec<String>,
 }
 
 /// Checks configuration, every tensor's name, shape and dtype, and the tokenizer.
 pub fn inspect(dir: &Path) -> Result<CheckpointSummary> {
-    let config = ModelConfig::read(dir)?;
-    let reader = CheckpointReader::open(dir, &config)?;
+    let reader = CheckpointReader::open(dir, &read_config(dir)?)?;
+    let config = reader.config().clone();
     let tokenizer = Tokenizer::open(dir)?;
     let chat_template = tokenizer.chat_template().map(|template| template.path().to_owned());
     Ok(CheckpointSummary {
         path: dir.to_owned(),
         parameters: config.parameters(),
-        shards: reader.layout().shards.keys().cloned().collect(),
+        shards: reader.files(),
         bytes: reader.bytes(),
         tokens: tokenizer.vocab_size(),
         stop_tokens: tokenizer.stop_tokens().to_vec(),
         chat_template,
+        remarks: reader.remarks().to_vec(),
         config,
     })
 }
@@ -89,10 +92,8 @@ impl fmt::Display for CheckpointSummary {
             Some(path) => write!(f, "chat template   {}", path.display())?,
             None => write!(f, "chat template   none (a base model)")?,
         }
-        for note in config.notes.iter().chain(&config.training_notes) {
-            write!(f, "\nnote            {note}")?;
-        }
-        Ok(())
+        let notes = config.notes.iter().chain(&config.training_notes).chain(&self.remarks);
+        notes.into_iter().try_for_each(|note| write!(f, "\nnote            {note}"))
     }
 }
 

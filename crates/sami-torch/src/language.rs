@@ -3,6 +3,7 @@
 use crate::contrast::{batches, check_sequence};
 use crate::error::{Error, Result};
 use crate::gradients::Gradients;
+use crate::head::check_logp;
 use crate::model::Model;
 use crate::packing::{PackedRow, Sequence};
 use crate::pass::{Keep, Pass, Plan, Routes};
@@ -54,10 +55,10 @@ pub(crate) fn language_model(
     for batch in batches(&rows, PackedRow::len, plan.token_budget) {
         let pass = Pass::run(model, plan, &batch.iter().collect::<Vec<_>>(), keep, Routes::new())?;
         let logps = pass.logps()?;
-        let total: f64 = logps.iter().map(|&logp| f64::from(logp)).sum();
-        if !total.is_finite() {
-            return Err(Error::NonFinite { what: "a text's log-probability".into() });
+        for &logp in &logps {
+            check_logp(logp, || "a token's log-probability".into())?;
         }
+        let total: f64 = logps.iter().map(|&logp| f64::from(logp)).sum();
         sum -= total;
         if let Some(grads) = grads.as_deref_mut() {
             let weights = vec![(-1.0 / tokens as f64) as f32; logps.len()];

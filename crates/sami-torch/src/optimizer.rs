@@ -169,8 +169,20 @@ impl Optimizer {
         Ok(tensors)
     }
 
-    /// Goes on from [`Optimizer::save`], weights included.
+    /// Names and shapes of what [`Optimizer::save`] writes.
+    fn tensors(&self, parameters: &[Parameter]) -> Vec<(String, Vec<i64>)> {
+        let mut tensors = vec![("steps".to_owned(), vec![1])];
+        for (parameter, state) in parameters.iter().zip(&self.state) {
+            let Some(state) = state else { continue };
+            let parts = ["weight", "second"].into_iter().chain(state.first.as_ref().map(|_| "first"));
+            tensors.extend(parts.map(|part| (format!("{part}.{}", parameter.name), parameter.tensor.size())));
+        }
+        tensors
+    }
+
+    /// Goes on from [`Optimizer::save`], weights included. A state of another model or optimizer is refused, and changes nothing.
     pub(crate) fn load(&mut self, parameters: &[Parameter], reader: &StateReader) -> Result<()> {
+        reader.check(&self.tensors(parameters))?;
         no_grad(|| {
             self.steps = reader.tensor("steps")?.f_int64_value(&[0])?;
             for (parameter, state) in parameters.iter().zip(&mut self.state) {

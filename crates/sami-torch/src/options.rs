@@ -260,8 +260,12 @@ impl EngineOptions {
         if ![betas.0, betas.1].iter().all(|beta| (0.0..1.0).contains(beta)) {
             return refuse("betas", format!("{betas:?}; each must lie in [0, 1)"));
         }
-        if !positive(eps) {
-            return refuse("eps", format!("{eps}; it must be a positive number"));
+        // torch takes 0, and a smaller number becomes 0 in f32: a parameter whose first gradient is 0 is then divided by zero.
+        if !(positive(eps) && eps >= f64::from(f32::MIN_POSITIVE)) {
+            return refuse(
+                "eps",
+                format!("{eps}; it must be at least 1.2e-38, since what is smaller is zero in f32"),
+            );
         }
         if !(weight_decay.is_finite() && weight_decay >= 0.0) {
             return refuse("weight_decay", format!("{weight_decay}; it must be 0 or a positive number"));

@@ -11,7 +11,7 @@ use tch::{Kind, Tensor, no_grad};
 
 use crate::chat::ChatTemplate;
 use crate::checkpoint::{
-    CheckpointReader, CheckpointWriter, StateReader, Stored, fill_directory, save_tensors,
+    CheckpointReader, CheckpointWriter, StateReader, Stored, fill_directory, read_config, save_tensors,
 };
 use crate::config::ModelConfig;
 use crate::contrast::{TokenisedSet, contrast_step, score};
@@ -54,8 +54,19 @@ pub struct TorchPolicy {
 
 impl TorchPolicy {
     /// Opens a Hugging Face directory, config, weights and tokenizer each checked; or an adapter's directory, whose base is
-    /// where its configuration says. Refuses at once what cannot be scored in the memory that is free.
+    /// where its configuration says. Refuses at once what cannot be scored in the memory that is free. With
+    /// [`EngineOptions::keep_reference`] the weights as they are now stay as the reference.
     pub fn open(dir: &Path, options: &EngineOptions) -> Result<Self> {
+        let policy = Self::open_alone(dir, options)?;
+        if !options.keep_reference {
+            return Ok(policy);
+        }
+        let base = policy.base.clone();
+        policy.with_reference(&base)
+    }
+
+    /// Opens it without a reference, whatever the options say.
+    fn open_alone(dir: &Path, options: &EngineOptions) -> Result<Self> {
         match AdapterFiles::open(dir)? {
             Some(adapter) => {
                 let base = adapter.base.clone();
@@ -89,27 +100,30 @@ impl TorchPolicy {
     fn open_full(dir: &Path, options: &EngineOptions) -> Result<Self> {
         options.check()?;
         let device = to_tch(options.device)?;
-        let config = ModelConfig::read(dir)?;
+        let config = read_config(dir)?;
         for note in &config.notes {
             tracing::warn!("{}: {note}", dir.join("config.json").display());
         }
         let free = free_memory(options.device);
         MemoryPlan::new(&config, options, Work::Score, None, free.clone()).check(options)?;
-        let budgets = Budgets::new(&config, options, free);
         let tokenizer = Tokenizer::open(dir)?;
         if options.prompt_format == PromptFormat::UserTurn {
             tokenizer.require_chat_template()?;
         }
         let reader = CheckpointReader::open(dir, &config)?;
+        let budgets = Budgets::new(reader.config(), options, free);
         tracing::debug!(dir = %dir.display(), bytes = reader.bytes(), "loading weights");
-        let (model, remainders) = Model::load(config, &reader, device, kinds(options))?;
+        for remark in reader.remarks() {
+            tracing::warn!("{}: {remark}", dir.display());
+        }
+        let (model, remainders) = Model::load(&reader, device, kinds(options))?;
         let kind = match options.precision {
             Precision::Exact => Kind::Float,
             Precision::Bf16Pure => options.dtype.kind(),
         };
         Ok(Self {
             gradients: Gradients::new(model.parameters.len(), kind),
-            writer: CheckpointWriter::new(dir, reader.layout()),
+            writer: CheckpointWriter::new(dir, &reader.layout()),
             base: dir.to_owned(),
             lora: None,
             crew: Arc::new(Crew::new(device)?),
@@ -136,9 +150,18 @@ impl TorchPolicy {
         Ok(())
     }
 
-    /// The same policy with its adapters added to the weights: a plain checkpoint again. Without adapters nothing changes.
+    /// The same policy with its adapters added to the weights: a plain checkpoint again. Without adapters nothing changes. A
+    /// reference stays what it was, the weights without the adapters.
     pub fn merge_adapters(mut self) -> Result<Self> {
         let Some(lora) = self.lora.take() else { return Ok(self) };
+        if let Some(reference) = self.reference.take() {
+            // It shares storage with the weights, which change now.
+            let changes = |name: &str| {
+                let adapter = name.strip_suffix(".weight").map(adapter_names);
+                adapter.is_some_and(|[down, _]| self.model.position(&down).is_some())
+            };
+            self.reference = Some(reference.with_own(changes)?);
+        }
         no_grad(|| -> Result<()> {
             for index in 0..self.model.parameters.len() {
                 let name = self.model.parameters[index].name.clone();
@@ -194,12 +217,11 @@ impl TorchPolicy {
             self.reference = Some(self.model.without_adapters()?);
             return Ok(self);
         }
-        let config = ModelConfig::read(dir)?;
-        if !config.lays_out_like(&self.model.config) {
+        let reader = CheckpointReader::open(dir, &read_config(dir)?)?;
+        if !reader.config().lays_out_like(&self.model.config) {
             return Err(Error::Reference { dir: dir.to_owned() });
         }
-        let reader = CheckpointReader::open(dir, &config)?;
-        let (model, _) = Model::load(config, &reader, self.model.device(), self.model.kinds())?;
+        let (model, _) = Model::load(&reader, self.model.device(), self.model.kinds())?;
         self.reference = Some(model);
         Ok(self)
     }
@@ -462,7 +484,7 @@ impl TrainablePolicy for TorchPolicy {
     fn save(&self, dir: &Path) -> Result<()> {
         let dtype = self.save_dtype();
         let Some(lora) = &self.lora else {
-            return self.writer.write(dir, dtype, |name| {
+            return self.writer.write(dir, &self.model.config, dtype, |name| {
                 Ok(self.model.position(name).map(|index| self.stored(index, dtype)))
             });
         };
@@ -508,13 +530,14 @@ impl TorchProvider {
         Ok(Self { base: base.to_owned(), options })
     }
 
+    /// Without a reference, which sampling has no use for.
     fn open(&self, start: Start<'_>) -> Result<TorchPolicy> {
         match start {
-            Start::Base => TorchPolicy::open(&self.base, &self.options),
+            Start::Base => TorchPolicy::open_alone(&self.base, &self.options),
             // The base is the one given here, wherever it lay when the adapter was written.
             Start::Checkpoint(dir) => match AdapterFiles::open(dir)? {
                 Some(adapter) => TorchPolicy::open_adapter(&self.base, adapter, &self.options),
-                None => TorchPolicy::open(dir, &self.options),
+                None => TorchPolicy::open_alone(dir, &self.options),
             },
         }
     }

@@ -153,9 +153,6 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     if !dir.is_finished() {
         plan_memory(&model, &engine, Work::Train, None)?.check(&engine)?;
         let mut policy = args.model.open(&engine)?;
-        if engine.keep_reference {
-            policy = policy.with_reference(&model)?;
-        }
         let job = TrainJob {
             iteration: 1,
             objective: &Default::default(),

@@ -10,8 +10,10 @@ use safetensors::SafeTensorError;
 use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 
+use super::files::INDEX;
 use super::{Layout, WeightsError};
 use crate::chat::{TEMPLATE_DIR, named_templates};
+use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::lora::{CONFIG, WEIGHTS};
 use crate::optimizer::join;
@@ -49,14 +51,16 @@ impl CheckpointWriter {
     }
 
     /// Writes every tensor that `tensor` yields by name, in `dtype`. A new directory appears whole or not at all; in one that
-    /// is there already, `config.json` is removed first and comes back last, so a directory that has it is whole.
+    /// is there already, `config.json` is removed first and comes back last, so a directory that has it is whole. `model` says
+    /// whether the head is tied to the embedding.
     pub(crate) fn write(
         &self,
         dir: &Path,
+        model: &ModelConfig,
         dtype: Dtype,
         tensor: impl Fn(&str) -> Result<Option<Stored>>,
     ) -> Result<()> {
-        let config = self.config(dtype)?;
+        let config = self.config(model, dtype)?;
         fill_directory(dir, |dir| {
             let config_path = dir.join("config.json");
             match fs::remove_file(&config_path) {
@@ -104,9 +108,9 @@ impl CheckpointWriter {
         Ok(())
     }
 
-    /// Weight files of another layout: a stale index would win over a new single file.
+    /// Weight files of another layout: a stale single file would win over a new index.
     fn remove_others_weights(&self, dir: &Path) -> Result<()> {
-        let index = self.layout.indexed.then_some("model.safetensors.index.json");
+        let index = self.layout.indexed.then_some(INDEX);
         for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
             let path = entry.map_err(Error::io(dir))?.path();
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
@@ -129,7 +133,6 @@ impl CheckpointWriter {
         for (file, names) in &self.layout.shards {
             let mut tensors = Vec::with_capacity(names.len());
             for name in names {
-                // What the forward pass does not need (a tied head written twice) is not written again.
                 if let Some(tensor) = tensor(name)? {
                     total += tensor.numel() * bytes_per_element(dtype.kind());
                     weight_map.insert(name.clone(), Value::from(file.as_str()));
@@ -140,18 +143,22 @@ impl CheckpointWriter {
         }
         if self.layout.indexed {
             let index = json!({"metadata": {"total_size": total}, "weight_map": weight_map});
-            write_json(&dir.join("model.safetensors.index.json"), &index)?;
+            write_json(&dir.join(INDEX), &index)?;
         }
         Ok(())
     }
 
-    /// The source's `config.json`, with the dtype that is written now, in the source's own dialect.
-    fn config(&self, dtype: Dtype) -> Result<Value> {
+    /// The source's `config.json`, with the dtype that is written now, in the source's own dialect, and with the head tied or not
+    /// as it is written.
+    fn config(&self, model: &ModelConfig, dtype: Dtype) -> Result<Value> {
         let path = self.source.join("config.json");
         let mut config = crate::json::read(&path)?;
         if let Some(fields) = config.as_object_mut() {
             let field = if fields.contains_key("torch_dtype") { "torch_dtype" } else { "dtype" };
             fields.insert(field.into(), dtype.hugging_face().into());
+            fields.insert("tie_word_embeddings".into(), model.tie_word_embeddings.into());
+            // Files are written under the names that need no such field.
+            fields.remove("transformers_weights");
         }
         Ok(config)
     }

@@ -259,11 +259,9 @@ fn advance(
     let vocab = logits.size2()?.1 as usize;
     let values = Vec::<f32>::try_from(logits.f_to_device(tch::Device::Cpu)?.f_contiguous()?.f_view([-1])?)?;
     sequences.par_iter_mut().zip(values.par_chunks_exact(vocab)).try_for_each(|(sequence, logits)| {
-        if logits.iter().any(|logit| logit.is_nan()) {
-            let what =
-                format!("a logit of prompt {} after {} tokens", sequence.request, sequence.generated.len());
-            return Err(Error::NonFinite { what });
-        }
+        head::check_logits(logits, || {
+            format!("a logit of prompt {} after {} tokens", sequence.request, sequence.generated.len())
+        })?;
         let token = choose(logits, params, &mut sequence.draws);
         sequence.generated.push(token);
         if params.logps {

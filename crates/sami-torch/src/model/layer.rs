@@ -76,23 +76,23 @@ pub(crate) struct Step<'a> {
 }
 
 impl Layer {
-    pub(crate) fn new(config: &ModelConfig, index: usize, parts: &mut Parts<'_>) -> Self {
+    pub(crate) fn new(config: &ModelConfig, index: usize, parts: &mut Parts<'_>) -> Result<Self> {
         let at = |name: &str| format!("model.layers.{index}.{name}");
-        Self {
-            input_norm: parts.tensor(&at("input_layernorm.weight")),
-            query: parts.linear(&at("self_attn.q_proj")),
-            key: parts.linear(&at("self_attn.k_proj")),
-            value: parts.linear(&at("self_attn.v_proj")),
+        Ok(Self {
+            input_norm: parts.tensor(&at("input_layernorm.weight"))?,
+            query: parts.linear(&at("self_attn.q_proj"))?,
+            key: parts.linear(&at("self_attn.k_proj"))?,
+            value: parts.linear(&at("self_attn.v_proj"))?,
             query_norm: parts.find(&at("self_attn.q_norm.weight")),
             key_norm: parts.find(&at("self_attn.k_norm.weight")),
-            output: parts.linear(&at("self_attn.o_proj")),
-            post_attention_norm: parts.tensor(&at("post_attention_layernorm.weight")),
-            mlp: Mlp::new(config, index, parts),
+            output: parts.linear(&at("self_attn.o_proj"))?,
+            post_attention_norm: parts.tensor(&at("post_attention_layernorm.weight"))?,
+            mlp: Mlp::new(config, index, parts)?,
             eps: config.rms_norm_eps,
             heads: Heads::new(config),
             window: config.windows.get(index).copied().flatten(),
             trainable: parts.take_trainable(),
-        }
+        })
     }
 
     /// Indices of the parameters that have a gradient after a forward pass along this route.

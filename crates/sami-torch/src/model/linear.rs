@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::Parameter;
 use super::dropout::{Dropout, key_of};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lora::{LoraConfig, adapter_names};
 
 /// y = x Wᵀ + b, and with an adapter + α/r · (x Aᵀ) Bᵀ (LoRA, arXiv 2106.09685).
@@ -89,12 +89,12 @@ impl<'a> Parts<'a> {
         Some(parameter.tensor.shallow_clone())
     }
 
-    /// `ModelConfig::tensors` lists every tensor that is asked for.
-    pub(crate) fn tensor(&mut self, name: &str) -> Tensor {
-        self.find(name).unwrap_or_default()
+    /// A parameter that the model cannot do without.
+    pub(crate) fn tensor(&mut self, name: &str) -> Result<Tensor> {
+        self.find(name).ok_or_else(|| Error::NoParameter { name: name.to_owned() })
     }
 
-    pub(crate) fn linear(&mut self, module: &str) -> Linear {
+    pub(crate) fn linear(&mut self, module: &str) -> Result<Linear> {
         let adapter = self.lora.and_then(|lora| {
             let [down, up] = adapter_names(module);
             Some(Adapter {
@@ -104,11 +104,11 @@ impl<'a> Parts<'a> {
                 key: key_of(module),
             })
         });
-        Linear {
-            weight: self.tensor(&format!("{module}.weight")),
+        Ok(Linear {
+            weight: self.tensor(&format!("{module}.weight"))?,
             bias: self.find(&format!("{module}.bias")),
             adapter,
-        }
+        })
     }
 
     /// Counts these in again.

@@ -48,27 +48,27 @@ struct Expert {
 }
 
 impl Mlp {
-    pub(crate) fn new(config: &ModelConfig, layer: usize, parts: &mut Parts<'_>) -> Self {
+    pub(crate) fn new(config: &ModelConfig, layer: usize, parts: &mut Parts<'_>) -> Result<Self> {
         let at = |name: &str| format!("model.layers.{layer}.{name}");
         let Some(mixture) = config.mixture else {
-            return Self::Dense(GatedMlp {
-                gate: parts.linear(&at("mlp.gate_proj")),
-                up: parts.linear(&at("mlp.up_proj")),
-                down: parts.linear(&at("mlp.down_proj")),
-            });
+            return Ok(Self::Dense(GatedMlp {
+                gate: parts.linear(&at("mlp.gate_proj"))?,
+                up: parts.linear(&at("mlp.up_proj"))?,
+                down: parts.linear(&at("mlp.down_proj"))?,
+            }));
         };
-        let router = parts.linear(&at("block_sparse_moe.gate"));
+        let router = parts.linear(&at("block_sparse_moe.gate"))?;
         let rest = parts.take_trainable();
         let experts = (0..mixture.experts)
             .map(|expert| {
                 let mut part =
                     |name: &str| parts.linear(&at(&format!("block_sparse_moe.experts.{expert}.{name}")));
-                let mlp = GatedMlp { gate: part("w1"), up: part("w3"), down: part("w2") };
-                Expert { mlp, trainable: parts.take_trainable() }
+                let mlp = GatedMlp { gate: part("w1")?, up: part("w3")?, down: part("w2")? };
+                Ok(Expert { mlp, trainable: parts.take_trainable() })
             })
-            .collect();
+            .collect::<Result<_>>()?;
         parts.give_back(rest);
-        Self::Mixture(Mixture { router, experts, per_token: mixture.per_token as i64 })
+        Ok(Self::Mixture(Mixture { router, experts, per_token: mixture.per_token as i64 }))
     }
 
     /// x: `[tokens, hidden]`. `route` is used where it is there, and filled in where it is not.

@@ -13,7 +13,7 @@ use tch::{Kind, Tensor};
 
 use crate::checkpoint::CheckpointReader;
 use crate::config::ModelConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lora::LoraConfig;
 use crate::optimizer::split;
 
@@ -64,18 +64,18 @@ impl Model {
     /// Copies every tensor of the checkpoint onto `device`, in `kinds.weights`. Beside the model: what rounding f32 to bf16 took
     /// away, by parameter.
     pub(crate) fn load(
-        config: ModelConfig,
         reader: &CheckpointReader,
         device: tch::Device,
         kinds: Kinds,
     ) -> Result<(Self, Vec<Option<Tensor>>)> {
+        let config = reader.config().clone();
         let (mut parameters, mut remainders) = (Vec::new(), Vec::new());
         for (name, _) in config.tensors() {
             let tensor = reader.tensor(&name)?.f_to_device(device)?;
             let (tensor, remainder) = match (tensor.kind(), kinds.weights) {
                 // Rounded as the optimizer rounds, so that the exact weight stays known.
-                (Kind::Float, Kind::BFloat16) => {
-                    let (weight, remainder) = split(&tensor)?;
+                (Kind::Float | Kind::Half | Kind::Double, Kind::BFloat16) => {
+                    let (weight, remainder) = split(&tensor.f_to_kind(Kind::Float)?)?;
                     (weight, Some(remainder))
                 }
                 _ => (tensor.f_to_kind(kinds.weights)?, None),
@@ -98,14 +98,15 @@ impl Model {
             .enumerate()
             .map(|(index, parameter)| (parameter.name.as_str(), index))
             .collect();
-        // `ModelConfig::tensors` lists them all.
-        let find = |name: &str| index.get(name).copied().unwrap_or_default();
-        let embed = find("model.embed_tokens.weight");
-        let norm = find("model.norm.weight");
-        let head = if config.tie_word_embeddings { embed } else { find("lm_head.weight") };
+        let find =
+            |name: &str| index.get(name).copied().ok_or_else(|| Error::NoParameter { name: name.to_owned() });
+        let embed = find("model.embed_tokens.weight")?;
+        let norm = find("model.norm.weight")?;
+        let head = if config.tie_word_embeddings { embed } else { find("lm_head.weight")? };
         let mut parts = Parts::new(&parameters, &index, lora);
-        let layers =
-            (0..config.num_hidden_layers).map(|layer| Layer::new(&config, layer, &mut parts)).collect();
+        let layers = (0..config.num_hidden_layers)
+            .map(|layer| Layer::new(&config, layer, &mut parts))
+            .collect::<Result<_>>()?;
         let rope = Rope::new(&config, device, kinds.arithmetic)?;
         Ok(Self { config, parameters, layers, rope, lora: lora.cloned(), kinds, embed, norm, head })
     }
@@ -137,6 +138,15 @@ impl Model {
             .map(|parameter| Parameter { trainable: false, ..parameter.share() })
             .collect();
         Self::assemble(self.config.clone(), parameters, None, self.device(), self.kinds)
+    }
+
+    /// The same model, with copies of those parameters in place of the storage that it shares with another model.
+    pub(crate) fn with_own(mut self, own: impl Fn(&str) -> bool) -> Result<Self> {
+        for parameter in self.parameters.iter_mut().filter(|parameter| own(&parameter.name)) {
+            let shared = parameter.tensor.f_detach()?;
+            parameter.tensor = shared.f_to_dtype(shared.kind(), false, true)?;
+        }
+        self.reassembled()
     }
 
     /// The layers anew, after what is trained has changed.

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use self::estimate::Estimate;
 pub use self::free::{FreeMemory, MemoryLimit, free_memory};
+use crate::checkpoint::read_config;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::lora::LoraConfig;
@@ -185,7 +186,7 @@ pub fn plan_memory(
     length: Option<usize>,
 ) -> Result<MemoryPlan> {
     options.check()?;
-    let config = ModelConfig::read(dir)?;
+    let config = read_config(dir)?;
     Ok(MemoryPlan::new(&config, options, work, length, free_memory(options.device)))
 }
 

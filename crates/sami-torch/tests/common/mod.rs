@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 pub mod compare;
+pub mod weights;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -151,4 +152,22 @@ pub fn accumulate(policy: &mut TorchPolicy, sets: &[ContrastSet]) -> f64 {
 
 pub fn gradients(policy: &TorchPolicy) -> Vec<f64> {
     policy.gradients().unwrap().into_iter().flat_map(|(_, values)| wide(&values)).collect()
+}
+
+/// A copy of a fixture's checkpoint to change.
+pub fn copy(model: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(fixture(model).join("checkpoint")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    dir
+}
+
+/// Rewrites a JSON file.
+pub fn edit(dir: &Path, file: &str, change: impl FnOnce(&mut Value)) {
+    let path = dir.join(file);
+    let mut value = json(&path);
+    change(&mut value);
+    std::fs::write(path, value.to_string()).unwrap();
 }
