@@ -230,15 +230,9 @@ impl StateReader {
         Ok(Self(Shard::open(path)?))
     }
 
-    /// A tensor that must have this shape.
-    pub(crate) fn shaped(&self, name: &str, expected: &[i64]) -> Result<Tensor> {
-        let tensor = self.tensor(name)?;
-        if tensor.size() == expected {
-            return Ok(tensor);
-        }
-        let (tensor, got, expected) = (name.to_owned(), tensor.size(), expected.to_vec());
-        let source = WeightsError::Shape { tensor, got, expected };
-        Err(Error::Weights { path: self.0.path.clone(), source })
+    /// Names of all tensors.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.0.metadata.tensors().into_keys().collect()
     }
 
     pub(crate) fn tensor(&self, name: &str) -> Result<Tensor> {

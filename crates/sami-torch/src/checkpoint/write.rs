@@ -34,11 +34,26 @@ const COMPANIONS: [&str; 9] = [
 pub(crate) struct CheckpointWriter {
     source: PathBuf,
     layout: Layout,
+    /// The head is a tensor of its own, whatever the source's configuration says.
+    untied: bool,
 }
 
 impl CheckpointWriter {
     pub(crate) fn new(source: &Path, layout: &Layout) -> Self {
-        Self { source: source.to_owned(), layout: layout.clone() }
+        Self { source: source.to_owned(), layout: layout.clone(), untied: false }
+    }
+
+    /// From now on writes a head of its own, beside the embedding.
+    pub(crate) fn untie(&mut self) {
+        const HEAD: &str = "lm_head.weight";
+        self.untied = true;
+        let shards = &mut self.layout.shards;
+        let holds = |names: &Vec<String>, name: &str| names.iter().any(|other| other == name);
+        if !shards.values().any(|names| holds(names, HEAD))
+            && let Some(names) = shards.values_mut().find(|names| holds(names, "model.embed_tokens.weight"))
+        {
+            names.push(HEAD.into());
+        }
     }
 
     /// The directory whose layout and files are kept.
@@ -150,6 +165,9 @@ impl CheckpointWriter {
         if let Some(fields) = config.as_object_mut() {
             let field = if fields.contains_key("torch_dtype") { "torch_dtype" } else { "dtype" };
             fields.insert(field.into(), dtype.hugging_face().into());
+            if self.untied {
+                fields.insert("tie_word_embeddings".into(), false.into());
+            }
         }
         Ok(config)
     }
