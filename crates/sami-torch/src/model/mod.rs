@@ -123,7 +123,9 @@ impl Model {
         let (embed, head) = if config.tie_word_embeddings {
             // What an adapter trains is of one of them alone; what it saves of the base is of both.
             let shared = |index: &usize| !parameters[*index].trainable;
-            (embed.or(head.filter(shared)).unwrap_or(base), head.or(embed.filter(shared)).unwrap_or(base))
+            let both = embed.filter(shared).or(head.filter(shared)).unwrap_or(base);
+            let trained = |index: Option<usize>| index.filter(|index| !shared(index)).unwrap_or(both);
+            (trained(embed), trained(head))
         } else {
             (embed.unwrap_or(base), head.unwrap_or_else(|| find("lm_head.weight")))
         };
