@@ -54,7 +54,7 @@ pub(crate) enum Command {
     Arch,
     /// Draw random models of every family and compare the engine with PyTorch + transformers; not part of CI
     ///
-    /// Needs a Python with torch, transformers and safetensors (fixtures/requirements.txt).
+    /// Needs a Python with torch, transformers, safetensors and peft (fixtures/requirements.txt).
     Parity(ParityOptions),
 }
 

@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ParityError {
     #[error(
-        "{python} cannot import torch, transformers and safetensors; make an environment with\n  \
+        "{python} cannot import torch, transformers, safetensors and peft; make an environment with\n  \
          python3 -m venv .venv && .venv/bin/pip install --no-deps -r fixtures/requirements.txt\n\
          and give it as --python .venv/bin/python, or as SAMI_PYTHON"
     )]
@@ -43,7 +43,7 @@ pub(crate) fn parity(repo: &Repo, request: &Request) -> Result<(), ParityError> 
         .clone()
         .or_else(|| env::var_os("SAMI_PYTHON").filter(|value| !value.is_empty()).map(PathBuf::from))
         .unwrap_or_else(|| PathBuf::from("python3"));
-    let imports = ["-c", "import torch, transformers, safetensors"];
+    let imports = ["-c", "import torch, transformers, safetensors, peft"];
     let found = Command::new(&python).args(imports).stderr(Stdio::null()).status();
     if !found.is_ok_and(|status| status.success()) {
         return Err(ParityError::Python { python: python.display().to_string() });
@@ -76,5 +76,13 @@ pub(crate) fn parity(repo: &Repo, request: &Request) -> Result<(), ParityError> 
     compare.args(["run", "--quiet", "--package", "sami-torch", "--example", "parity", "--"]);
     let compared = repo::run(compare.arg(dir));
     let opened = repo::run(script("check_saved.py").arg(dir));
-    Ok(compared.and(opened)?)
+    Ok(compared.and(opened).and_then(|()| adapters(repo, &script, &dir.join("adapters")))?)
+}
+
+/// Lets PEFT and transformers open what the engine writes of the adapters among the fixtures.
+fn adapters(repo: &Repo, script: &impl Fn(&str) -> Command, dir: &Path) -> Result<(), RepoError> {
+    let mut write = repo.cargo();
+    write.args(["run", "--quiet", "--package", "sami-torch", "--example", "adapters", "--"]);
+    repo::run(write.arg(dir))?;
+    repo::run(script("check_adapters.py").arg(dir).current_dir(repo.root()))
 }

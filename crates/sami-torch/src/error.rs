@@ -10,14 +10,12 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum Error {
     /// An adapter that cannot be used.
-    #[error("{}: field \"{field}\": {reason}", path.display())]
+    #[error("{}: {source}", path.display())]
     Adapter {
-        /// The adapter's configuration.
+        /// The adapter's configuration, or its directory.
         path: PathBuf,
-        /// Its field.
-        field: &'static str,
-        /// What is wrong with it.
-        reason: String,
+        /// The field or tensor and what is wrong with it.
+        source: crate::lora::AdapterError,
     },
     /// A KL term without a model to measure against.
     #[error(

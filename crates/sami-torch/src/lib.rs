@@ -72,7 +72,7 @@ pub use device::{Environment, environment, set_threads};
 pub use error::Error;
 pub use inspect::{CheckpointSummary, inspect};
 pub use language::{LmExample, LmLoss};
-pub use lora::{LoraConfig, Projection};
+pub use lora::{AdapterError, Adapters, LoraConfig, Projection};
 pub use options::{Device, Dtype, EngineOptions, OptimizerConfig, OptimizerKind, Precision, UnknownName};
 pub use plan::{
     FreeMemory, MemoryChoice, MemoryLimit, MemoryPart, MemoryPlan, Work, free_memory, plan_memory,

@@ -21,9 +21,9 @@ use crate::error::{Error, Result};
 use crate::generate::{Prompt, generate};
 use crate::gradients::Gradients;
 use crate::language::{LmExample, LmLoss, language_model};
-use crate::lora::{AdapterFiles, LoraConfig, adapter_names};
-use crate::model::{DropoutSeed, Kinds, Model};
-use crate::optimizer::{Optimizer, split};
+use crate::lora::{AdapterFiles, Adapters, EMBEDDING, HEAD, Loaded, PREFIX};
+use crate::model::{DropoutSeed, Kinds, Model, Parameter, rounded};
+use crate::optimizer::Optimizer;
 use crate::options::{Dtype, EngineOptions, Precision};
 use crate::pass::Plan;
 use crate::plan::{Budgets, MemoryPlan, Work, free_memory, plan_memory};
@@ -36,7 +36,7 @@ const STATE_FILE: &str = "trainer.safetensors";
 pub struct TorchPolicy {
     /// Where the (frozen or trained) weights came from.
     base: PathBuf,
-    lora: Option<LoraConfig>,
+    adapters: Option<Adapters>,
     model: Model,
     crew: Arc<Crew>,
     /// The frozen model that the KL is measured against.
@@ -69,18 +69,15 @@ impl TorchPolicy {
     fn open_alone(dir: &Path, options: &EngineOptions) -> Result<Self> {
         match AdapterFiles::open(dir)? {
             Some(adapter) => {
-                let base = adapter.base.clone();
-                if !base.join("config.json").is_file() {
-                    let reason = format!("{} is no checkpoint on this machine", base.display());
-                    let path = dir.join(crate::lora::CONFIG);
-                    return Err(Error::Adapter { path, field: "base_model_name_or_path", reason });
-                }
-                Self::open_adapter(&base, adapter, options)
+                let base = adapter.base()?;
+                Self::open_adapter(&base, &adapter, options)
             }
             None => {
                 let mut policy = Self::open_full(dir, options)?;
-                if let Some(lora) = options.lora.clone() {
-                    policy.attach(lora, None)?;
+                if let Some(lora) = &options.lora {
+                    let adapters = lora.on(&policy.model.config)?;
+                    let tensors = lora.begin(&adapters)?;
+                    policy.attach(adapters, tensors)?;
                 }
                 policy.model.track_gradients()?;
                 Ok(policy)
@@ -88,11 +85,15 @@ impl TorchPolicy {
         }
     }
 
-    fn open_adapter(base: &Path, adapter: AdapterFiles, options: &EngineOptions) -> Result<Self> {
-        let mut policy = Self::open_full(base, options)?;
-        // The seed of dropout is no part of PEFT's format.
+    fn open_adapter(base: &Path, files: &AdapterFiles, options: &EngineOptions) -> Result<Self> {
         let seed = options.lora.as_ref().map_or(0, |lora| lora.seed);
-        policy.attach(LoraConfig { seed, ..adapter.lora }, Some(&adapter.weights))?;
+        // The head may be the file's own: only the files tell what can be adapted.
+        let reader = CheckpointReader::open(base, &read_config(base)?)?;
+        let adapters = files.on(reader.config(), seed)?;
+        drop(reader);
+        let mut policy = Self::open_full(base, options)?;
+        let tensors = files.load(&adapters, &policy.model.config)?;
+        policy.attach(adapters, tensors)?;
         policy.model.track_gradients()?;
         Ok(policy)
     }
@@ -125,7 +126,7 @@ impl TorchPolicy {
             gradients: Gradients::new(model.parameters.len(), kind),
             writer: CheckpointWriter::new(dir, &reader.layout()),
             base: dir.to_owned(),
-            lora: None,
+            adapters: None,
             crew: Arc::new(Crew::new(device)?),
             model,
             reference: None,
@@ -139,57 +140,70 @@ impl TorchPolicy {
     }
 
     /// Puts adapters on the weights, which are frozen from then on.
-    fn attach(&mut self, lora: LoraConfig, from: Option<&StateReader>) -> Result<()> {
+    fn attach(&mut self, adapters: Adapters, tensors: Vec<Loaded>) -> Result<()> {
         let (device, kind) = (self.model.device(), self.model.kinds().weights);
-        let adapters = lora.parameters(&self.model.config, from, device, kind)?;
-        self.remainders.extend(adapters.iter().map(|_| None));
+        let mut parameters = Vec::with_capacity(tensors.len());
+        for Loaded { name, tensor, trainable } in tensors {
+            let (tensor, remainder) = rounded(&tensor.f_to_device(device)?, kind)?;
+            parameters.push(Parameter { name, tensor, trainable });
+            self.remainders.push(remainder);
+        }
         let model = self.model.without_adapters()?;
-        self.model = model.with_adapters(&lora, adapters)?;
+        self.model = model.with_adapters(adapters.clone(), parameters)?;
         self.gradients = Gradients::new(self.model.parameters.len(), self.gradients.kind());
-        self.lora = Some(lora);
+        self.adapters = Some(adapters);
         Ok(())
     }
 
-    /// The same policy with its adapters added to the weights: a plain checkpoint again. Without adapters nothing changes. A
-    /// reference stays what it was, the weights without the adapters.
+    /// The same policy with its adapters added to the weights: a plain checkpoint again. Where embedding and head are one tensor
+    /// and the adapters change one of them, they are two from then on. Without adapters nothing changes. A reference stays
+    /// what it was, the weights without the adapters.
     pub fn merge_adapters(mut self) -> Result<Self> {
-        let Some(lora) = self.lora.take() else { return Ok(self) };
+        let Some(adapters) = self.adapters.take() else { return Ok(self) };
         if let Some(reference) = self.reference.take() {
             // It shares storage with the weights, which change now.
-            let changes = |name: &str| {
-                let adapter = name.strip_suffix(".weight").map(adapter_names);
-                adapter.is_some_and(|[down, _]| self.model.position(&down).is_some())
-            };
-            self.reference = Some(reference.with_own(changes)?);
+            let module = |name: &str| name.strip_suffix(".weight").and_then(|module| adapters.of(module));
+            self.reference = Some(reference.with_own(|name| module(name).is_some())?);
         }
+        let mut config = self.model.config.clone();
+        if config.tie_word_embeddings && !self.model.is_tied() {
+            config.tie_word_embeddings = false;
+            self.writer.untie();
+        }
+        let (mut parameters, mut remainders) = (Vec::new(), Vec::new());
         no_grad(|| -> Result<()> {
-            for index in 0..self.model.parameters.len() {
-                let name = self.model.parameters[index].name.clone();
-                let Some(module) = name.strip_suffix(".weight").map(adapter_names) else { continue };
-                let [Some(down), Some(up)] = module.map(|name| self.model.position(&name)) else { continue };
-                let wide =
-                    |index: usize| self.exact(index).tensor()?.f_to_kind(Kind::Float).map_err(Error::from);
-                let update = wide(up)?.f_mm(&wide(down)?)?.f_mul_scalar(lora.scale())?;
-                let merged = wide(index)?.f_add(&update)?;
-                let mut weight = self.model.parameters[index].tensor.f_detach()?;
-                if weight.kind() == Kind::BFloat16 {
-                    let (high, low) = split(&merged)?;
-                    weight.f_copy_(&high)?;
-                    self.remainders[index] = Some(low);
-                } else {
-                    weight.f_copy_(&merged)?;
+            for (name, _) in config.tensors() {
+                let Some(index) = self.model.source(&name) else { continue };
+                let module = name.strip_suffix(".weight").unwrap_or_default();
+                let update = self.model.update(module, |index| self.exact(index).tensor())?;
+                let mut tensor = self.model.parameters[index].tensor.f_detach()?;
+                // Embedding and head may come from one tensor; layers are merged in place.
+                if [EMBEDDING, HEAD].contains(&module) && !config.tie_word_embeddings {
+                    let mut own = tensor.f_empty_like()?;
+                    own.f_copy_(&tensor)?;
+                    tensor = own;
                 }
+                let remainder = match update {
+                    Some(update) => {
+                        let exact = self.exact(index).tensor()?.f_to_kind(Kind::Float)?;
+                        let (merged, remainder) = rounded(&exact.f_add(&update)?, tensor.kind())?;
+                        tensor.f_copy_(&merged)?;
+                        remainder
+                    }
+                    None => match self.exact(index) {
+                        Stored::Split { remainder, .. } => Some(remainder),
+                        Stored::Plain(exact) => rounded(&exact, tensor.kind())?.1,
+                    },
+                };
+                parameters.push(Parameter { name, tensor, trainable: true });
+                remainders.push(remainder);
             }
             Ok(())
         })?;
-        let mut model = self.model.without_adapters()?;
-        for parameter in &mut model.parameters {
-            parameter.trainable = true;
-        }
-        self.remainders.truncate(model.parameters.len());
-        self.gradients = Gradients::new(model.parameters.len(), self.gradients.kind());
+        self.remainders = remainders;
+        self.gradients = Gradients::new(parameters.len(), self.gradients.kind());
         self.optimizer = None;
-        self.model = model.reassembled()?;
+        self.model = self.model.rebuilt(config, parameters)?;
         self.model.track_gradients()?;
         Ok(self)
     }
@@ -204,16 +218,16 @@ impl TorchPolicy {
         self
     }
 
-    /// The adapters' configuration, where there are adapters.
-    pub fn lora(&self) -> Option<&LoraConfig> {
-        self.lora.as_ref()
+    /// The adapters, where there are some.
+    pub fn adapters(&self) -> Option<&Adapters> {
+        self.adapters.as_ref()
     }
 
     /// Keeps the checkpoint in `dir` as the frozen reference: from now on [`ContrastPolicy::contrast_step`] reports the KL to it,
     /// and takes gradients with a KL term. The two must have one architecture. A policy with adapters has its own frozen
     /// base at hand: that is the reference, whatever `dir` is, and it takes no memory.
     pub fn with_reference(mut self, dir: &Path) -> Result<Self> {
-        if self.lora.is_some() {
+        if self.adapters.is_some() {
             self.reference = Some(self.model.without_adapters()?);
             return Ok(self);
         }
@@ -291,6 +305,7 @@ impl TorchPolicy {
     /// Adds the gradient of the mean −log π over all counted tokens of these texts (nats per token) to what has been accumulated since
     /// the last update: pretraining and fine-tuning on plain text. [`TrainablePolicy::optimizer_step`] follows.
     pub fn lm_step(&mut self, examples: &[LmExample]) -> Result<LmLoss> {
+        self.check_trainable()?;
         let crew = Arc::clone(&self.crew);
         language_model(&self.model, self.plan(&crew, Work::Train), examples, Some(&mut self.gradients))
     }
@@ -298,6 +313,12 @@ impl TorchPolicy {
     /// The loss of [`TorchPolicy::lm_step`] without a gradient.
     pub fn lm_loss(&self, examples: &[LmExample]) -> Result<LmLoss> {
         language_model(&self.model, self.plan(&self.crew, Work::Score), examples, None)
+    }
+
+    fn check_trainable(&self) -> Result<()> {
+        let Some(adapters) = &self.adapters else { return Ok(()) };
+        let path = self.base.clone();
+        adapters.check_trainable().map_err(|source| Error::Adapter { path, source })
     }
 
     /// Continues the prompts that the model can take, and says of the others why it cannot.
@@ -331,9 +352,9 @@ impl TorchPolicy {
     }
 
     fn plan<'a>(&self, crew: &'a Crew, work: Work) -> Plan<'a> {
-        let lora = self.lora.as_ref().filter(|lora| work == Work::Train && lora.dropout > 0.0);
+        let adapters = self.adapters.as_ref().filter(|its| work == Work::Train && its.dropout > 0.0);
         let update = self.optimizer.as_ref().map_or(0, Optimizer::steps);
-        let dropout = lora.map(|lora| DropoutSeed { rate: lora.dropout, seed: lora.seed, update });
+        let dropout = adapters.map(|its| DropoutSeed { rate: its.dropout, seed: its.seed, update });
         Plan { crew, token_budget: self.budgets.of(work), recompute: self.options.recompute, dropout }
     }
 
@@ -455,6 +476,7 @@ impl ContrastPolicy for TorchPolicy {
         sets: &[ContrastSet],
         gradient: &mut GradientOf<'_>,
     ) -> Result<Vec<SetLogps>> {
+        self.check_trainable()?;
         let sets = self.tokenise(sets)?;
         let crew = Arc::clone(&self.crew);
         contrast_step(
@@ -483,14 +505,20 @@ impl TrainablePolicy for TorchPolicy {
 
     fn save(&self, dir: &Path) -> Result<()> {
         let dtype = self.save_dtype();
-        let Some(lora) = &self.lora else {
+        let Some(adapters) = &self.adapters else {
             return self.writer.write(dir, &self.model.config, dtype, |name| {
                 Ok(self.model.position(name).map(|index| self.stored(index, dtype)))
             });
         };
-        let adapters = self.model.parameters.iter().enumerate().filter(|(_, parameter)| parameter.trainable);
-        let tensors = adapters.map(|(index, parameter)| (parameter.name.clone(), self.stored(index, dtype)));
-        self.writer.write_adapter(dir, dtype, tensors.collect(), &lora.to_peft(&self.base))
+        let own = |(_, parameter): &(usize, &Parameter)| parameter.name.starts_with(PREFIX);
+        let tensors = self
+            .model
+            .parameters
+            .iter()
+            .enumerate()
+            .filter(own)
+            .map(|(index, parameter)| (parameter.name.clone(), self.stored(index, dtype)));
+        self.writer.write_adapter(dir, dtype, tensors.collect(), &adapters.to_peft(&self.base))
     }
 
     fn save_state(&self, dir: &Path) -> Result<()> {
@@ -536,7 +564,7 @@ impl TorchProvider {
             Start::Base => TorchPolicy::open_alone(&self.base, &self.options),
             // The base is the one given here, wherever it lay when the adapter was written.
             Start::Checkpoint(dir) => match AdapterFiles::open(dir)? {
-                Some(adapter) => TorchPolicy::open_adapter(&self.base, adapter, &self.options),
+                Some(adapter) => TorchPolicy::open_adapter(&self.base, &adapter, &self.options),
                 None => TorchPolicy::open_alone(dir, &self.options),
             },
         }
@@ -553,6 +581,7 @@ impl PolicyProvider for TorchProvider {
 
     fn policy(&self, start: Start<'_>) -> Result<TorchPolicy> {
         let policy = self.open(start)?;
+        policy.check_trainable()?;
         if self.options.keep_reference { policy.with_reference(&self.base) } else { Ok(policy) }
     }
 }

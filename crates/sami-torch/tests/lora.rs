@@ -93,7 +93,7 @@ fn saved_adapters_open_again_and_go_on_as_if_never_stopped() {
 
     let mut opened = TorchPolicy::open(&saved, &options()).unwrap();
     assert_eq!(scores(&mut opened, &sets), trained);
-    assert_eq!(opened.lora().unwrap().rank, 3);
+    assert_eq!(opened.adapters().unwrap().modules().next().unwrap().1, 3);
     let provider = TorchProvider::new(&fixture(model).join("checkpoint"), lora()).unwrap();
     assert_eq!(scores(&mut provider.policy(Start::Checkpoint(&saved)).unwrap(), &sets), trained);
 
@@ -169,7 +169,7 @@ fn dropout_is_for_training_alone_and_changes_with_every_update() {
     let dir = tempfile::tempdir().unwrap();
     policy.save(&dir.path().join("adapter")).unwrap();
     let opened = TorchPolicy::open(&dir.path().join("adapter"), &options()).unwrap();
-    assert_eq!(opened.lora().unwrap().dropout, 0.3);
+    assert_eq!(opened.adapters().unwrap().dropout(), 0.3);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn merging_gives_a_plain_checkpoint_with_the_same_scores() {
         let expected = scores(&mut policy, &sets);
         let dir = tempfile::tempdir().unwrap();
         let merged = policy.merge_adapters().unwrap();
-        assert!(merged.lora().is_none());
+        assert!(merged.adapters().is_none());
         merged.save(&dir.path().join("merged")).unwrap();
         let mut opened =
             TorchPolicy::open(&dir.path().join("merged"), &EngineOptions { dtype, ..options() }).unwrap();
@@ -231,12 +231,20 @@ fn adapters_that_mean_something_else_are_refused() {
     let path = adapter.join("adapter_config.json");
     let config: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     for (field, value, expected) in [
-        ("peft_type", serde_json::json!("IA3"), "field \"peft_type\": only LORA is known here"),
-        ("use_dora", serde_json::json!(true), "field \"use_dora\": it changes the adapter"),
-        ("r", serde_json::json!("eight"), "field \"r\": it must be a positive integer"),
-        ("r", serde_json::json!(4), "has shape [3,"),
-        ("target_modules", serde_json::json!(["lm_head"]), "field \"target_modules\": it must be a list"),
-        ("base_model_name_or_path", serde_json::json!("nowhere"), "nowhere is no checkpoint on this machine"),
+        ("peft_type", serde_json::json!("IA3"), "field \"peft_type\" is \"IA3\"; only \"LORA\""),
+        ("use_dora", serde_json::json!(true), "field \"use_dora\" is true: the adapted weights' rows are"),
+        ("r", serde_json::json!("eight"), "field \"r\" is \"eight\"; expected a positive whole number"),
+        ("r", serde_json::json!(4), "has shape [3, 64], but with this base and rank it must have [4, 64]"),
+        (
+            "target_modules",
+            serde_json::json!(["q_proj"]),
+            "holds 24 tensors that adapter_config.json does not",
+        ),
+        (
+            "base_model_name_or_path",
+            serde_json::json!("nowhere"),
+            "is \"nowhere\", which is no checkpoint on",
+        ),
     ] {
         let mut changed = config.clone();
         changed[field] = value;

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     refuse_filled(&args.out)?;
     let options = EngineOptions { save_dtype: Some(args.dtype), ..EngineOptions::default() };
     let mut policy = TorchPolicy::open(&hub::model(&args.model)?, &options)?;
-    let merged = policy.lora().is_some();
+    let merged = policy.adapters().is_some();
     policy = policy.merge_adapters()?;
     if let Some(bytes) = args.max_shard {
         policy = policy.reshard(bytes);

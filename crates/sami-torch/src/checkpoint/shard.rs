@@ -98,14 +98,9 @@ impl StateReader {
         Ok(Self(Shard::open(path)?))
     }
 
-    /// A tensor that must have this shape.
-    pub(crate) fn shaped(&self, name: &str, expected: &[i64]) -> Result<Tensor> {
-        let tensor = self.tensor(name)?;
-        if tensor.size() == expected {
-            return Ok(tensor);
-        }
-        let (tensor, got, expected) = (name.to_owned(), tensor.size(), expected.to_vec());
-        Err(self.fail(WeightsError::Shape { tensor, got, expected }))
+    /// Names of all tensors.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.0.names()
     }
 
     pub(crate) fn tensor(&self, name: &str) -> Result<Tensor> {

@@ -45,6 +45,18 @@ impl CheckpointWriter {
         Self { source: source.to_owned(), layout: layout.clone() }
     }
 
+    /// From now on writes a head of its own, beside the embedding.
+    pub(crate) fn untie(&mut self) {
+        const HEAD: &str = "lm_head.weight";
+        let shards = &mut self.layout.shards;
+        let holds = |names: &Vec<String>, name: &str| names.iter().any(|other| other == name);
+        if !shards.values().any(|names| holds(names, HEAD))
+            && let Some(names) = shards.values_mut().find(|names| holds(names, "model.embed_tokens.weight"))
+        {
+            names.push(HEAD.into());
+        }
+    }
+
     /// Divides the weights anew, into files of at most so many bytes.
     pub(crate) fn reshard(&mut self, max_bytes: usize, bytes: impl Fn(&str) -> usize) {
         self.layout = self.layout.resharded(max_bytes, bytes);

@@ -7,9 +7,9 @@ use tch::{Device, Kind, Tensor};
 use super::Parameter;
 use super::dropout::{Dropout, key_of};
 use crate::error::{Error, Result};
-use crate::lora::{LoraConfig, adapter_names};
+use crate::lora::{Adapters, PREFIX};
 
-/// y = x Wᵀ + b, and with an adapter + α/r · (x Aᵀ) Bᵀ (LoRA, arXiv 2106.09685).
+/// y = x Wᵀ + b, and with an adapter + scale · (x Aᵀ) Bᵀ (LoRA, arXiv 2106.09685).
 pub(crate) struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
@@ -21,7 +21,7 @@ struct Adapter {
     down: Tensor,
     /// B, `[outputs, rank]`.
     up: Tensor,
-    /// α / rank.
+    /// α/r, or α/√r.
     scale: f64,
     /// Tells its dropout from that of others.
     key: u64,
@@ -66,23 +66,27 @@ pub(crate) fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Res
 pub(crate) struct Parts<'a> {
     parameters: &'a [Parameter],
     index: &'a HashMap<&'a str, usize>,
-    lora: Option<&'a LoraConfig>,
+    adapters: Option<&'a Adapters>,
     trainable: Vec<usize>,
 }
 
 impl<'a> Parts<'a> {
-    /// With `lora`, linear maps come with their adapters.
+    /// With adapters, linear maps come with theirs, and tensors that an adapter brings whole take the base's place.
     pub(crate) fn new(
         parameters: &'a [Parameter],
         index: &'a HashMap<&'a str, usize>,
-        lora: Option<&'a LoraConfig>,
+        adapters: Option<&'a Adapters>,
     ) -> Self {
-        Self { parameters, index, lora, trainable: Vec::new() }
+        Self { parameters, index, adapters, trainable: Vec::new() }
     }
 
     pub(crate) fn find(&mut self, name: &str) -> Option<Tensor> {
-        let index = *self.index.get(name)?;
-        let parameter = &self.parameters[index];
+        let own = self.index.get(format!("{PREFIX}{name}").as_str());
+        self.at(*own.or_else(|| self.index.get(name))?)
+    }
+
+    fn at(&mut self, index: usize) -> Option<Tensor> {
+        let parameter = self.parameters.get(index)?;
         if parameter.trainable {
             self.trainable.push(index);
         }
@@ -95,12 +99,12 @@ impl<'a> Parts<'a> {
     }
 
     pub(crate) fn linear(&mut self, module: &str) -> Result<Linear> {
-        let adapter = self.lora.and_then(|lora| {
-            let [down, up] = adapter_names(module);
+        let adapter = self.adapters.and_then(|adapters| adapters.of(module)).and_then(|update| {
+            let [down, up] = update.tensors(module).map(|(name, _)| self.index.get(name.as_str()).copied());
             Some(Adapter {
-                down: self.find(&down)?,
-                up: self.find(&up)?,
-                scale: lora.scale(),
+                down: self.at(down?)?,
+                up: self.at(up?)?,
+                scale: update.scale,
                 key: key_of(module),
             })
         });

@@ -80,7 +80,7 @@ impl Mlp {
     ) -> Result<Tensor> {
         match self {
             Self::Dense(mlp) => mlp.apply(x, dropout),
-            // Adapters go by the names of dense layers, so experts have none.
+            // Adapters on experts or router come without dropout, as in PEFT.
             Self::Mixture(mixture) => mixture.apply(x, route),
         }
     }

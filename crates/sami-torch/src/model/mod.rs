@@ -8,13 +8,14 @@ mod mlp;
 mod rope;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tch::{Kind, Tensor};
 
 use crate::checkpoint::CheckpointReader;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
-use crate::lora::LoraConfig;
+use crate::lora::{Adapters, EMBEDDING, HEAD, LowRank, PREFIX};
 use crate::optimizer::split;
 
 pub(crate) use attention::{Block, Places};
@@ -47,17 +48,37 @@ pub(crate) struct Kinds {
     pub(crate) arithmetic: Kind,
 }
 
+/// A tensor as weights are kept, and what rounding f32 to bf16 took away: rounded as the optimizer rounds, so that the exact
+/// weight stays known.
+pub(crate) fn rounded(tensor: &Tensor, weights: Kind) -> Result<(Tensor, Option<Tensor>)> {
+    match (tensor.kind(), weights) {
+        (Kind::Float | Kind::Half | Kind::Double, Kind::BFloat16) => {
+            let (weight, remainder) = split(&tensor.f_to_kind(Kind::Float)?)?;
+            Ok((weight, Some(remainder)))
+        }
+        _ => Ok((tensor.f_to_kind(weights)?, None)),
+    }
+}
+
 /// The whole model. Layers hold handles on the storage of `parameters`.
 pub(crate) struct Model {
     pub(crate) config: ModelConfig,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) layers: Vec<Layer>,
     pub(crate) rope: Rope,
-    lora: Option<LoraConfig>,
+    adapters: Option<Arc<Adapters>>,
     kinds: Kinds,
     embed: usize,
     norm: usize,
     head: usize,
+    updated: Updated,
+}
+
+/// Embedding and head with their low-rank updates added, where they have some.
+#[derive(Default)]
+struct Updated {
+    embed: Option<Tensor>,
+    head: Option<Tensor>,
 }
 
 impl Model {
@@ -71,15 +92,7 @@ impl Model {
         let config = reader.config().clone();
         let (mut parameters, mut remainders) = (Vec::new(), Vec::new());
         for (name, _) in config.tensors() {
-            let tensor = reader.tensor(&name)?.f_to_device(device)?;
-            let (tensor, remainder) = match (tensor.kind(), kinds.weights) {
-                // Rounded as the optimizer rounds, so that the exact weight stays known.
-                (Kind::Float | Kind::Half | Kind::Double, Kind::BFloat16) => {
-                    let (weight, remainder) = split(&tensor.f_to_kind(Kind::Float)?)?;
-                    (weight, Some(remainder))
-                }
-                _ => (tensor.f_to_kind(kinds.weights)?, None),
-            };
+            let (tensor, remainder) = rounded(&reader.tensor(&name)?.f_to_device(device)?, kinds.weights)?;
             parameters.push(Parameter { name, tensor, trainable: true });
             remainders.push(remainder);
         }
@@ -89,7 +102,7 @@ impl Model {
     fn assemble(
         config: ModelConfig,
         parameters: Vec<Parameter>,
-        lora: Option<&LoraConfig>,
+        adapters: Option<Arc<Adapters>>,
         device: tch::Device,
         kinds: Kinds,
     ) -> Result<Self> {
@@ -100,32 +113,91 @@ impl Model {
             .collect();
         let find =
             |name: &str| index.get(name).copied().ok_or_else(|| Error::NoParameter { name: name.to_owned() });
-        let embed = find("model.embed_tokens.weight")?;
-        let norm = find("model.norm.weight")?;
-        let head = if config.tie_word_embeddings { embed } else { find("lm_head.weight")? };
-        let mut parts = Parts::new(&parameters, &index, lora);
+        let own = |name: &str| index.get(format!("{PREFIX}{name}").as_str()).copied();
+        let norm = own("model.norm.weight").map_or_else(|| find("model.norm.weight"), Ok)?;
+        let weight = |module: &str| {
+            own(&format!("{module}.weight")).or_else(|| own(&format!("{module}.base_layer.weight")))
+        };
+        let (embed, head) = (weight(EMBEDDING), weight(HEAD));
+        let base = find("model.embed_tokens.weight")?;
+        let (embed, head) = if config.tie_word_embeddings {
+            // What an adapter trains is of one of them alone; what it saves of the base is of both.
+            let shared = |index: &usize| !parameters[*index].trainable;
+            let both = embed.filter(shared).or(head.filter(shared)).unwrap_or(base);
+            let trained = |index: Option<usize>| index.filter(|index| !shared(index)).unwrap_or(both);
+            (trained(embed), trained(head))
+        } else {
+            (embed.unwrap_or(base), head.map_or_else(|| find("lm_head.weight"), Ok)?)
+        };
+        let mut parts = Parts::new(&parameters, &index, adapters.as_deref());
         let layers = (0..config.num_hidden_layers)
             .map(|layer| Layer::new(&config, layer, &mut parts))
             .collect::<Result<_>>()?;
         let rope = Rope::new(&config, device, kinds.arithmetic)?;
-        Ok(Self { config, parameters, layers, rope, lora: lora.cloned(), kinds, embed, norm, head })
+        let updated = Updated::default();
+        Ok(Self { config, parameters, layers, rope, adapters, kinds, embed, norm, head, updated })
     }
 
     /// The same model for another thread: other handles on the same tensors.
     pub(crate) fn share(&self) -> Result<Self> {
         let parameters = self.parameters.iter().map(Parameter::share).collect();
-        Self::assemble(self.config.clone(), parameters, self.lora.as_ref(), self.device(), self.kinds)
+        let (device, adapters) = (self.device(), self.adapters.clone());
+        let shared = Self::assemble(self.config.clone(), parameters, adapters, device, self.kinds)?;
+        let Updated { embed, head } = &self.updated;
+        let handle = |tensor: &Option<Tensor>| tensor.as_ref().map(Tensor::shallow_clone);
+        Ok(Self { updated: Updated { embed: handle(embed), head: handle(head) }, ..shared })
     }
 
     /// The same weights with adapters, which alone are trained.
-    pub(crate) fn with_adapters(self, lora: &LoraConfig, adapters: Vec<Parameter>) -> Result<Self> {
+    pub(crate) fn with_adapters(self, adapters: Adapters, tensors: Vec<Parameter>) -> Result<Self> {
         let (device, kinds) = (self.device(), self.kinds);
         let mut parameters = self.parameters;
         for parameter in &mut parameters {
             parameter.trainable = false;
         }
-        parameters.extend(adapters);
-        Self::assemble(self.config, parameters, Some(lora), device, kinds)
+        parameters.extend(tensors);
+        let model = Self::assemble(self.config, parameters, Some(Arc::new(adapters)), device, kinds)?;
+        let updated = |module: &str, weight: usize| -> Result<Option<Tensor>> {
+            let Some(update) = model.update(module, |index| Ok(model.tensor(index).shallow_clone()))? else {
+                return Ok(None);
+            };
+            let weight = model.tensor(weight).f_to_kind(Kind::Float)?;
+            Ok(Some(weight.f_add(&update)?.f_to_kind(kinds.weights)?))
+        };
+        let updated = Updated { embed: updated(EMBEDDING, model.embed)?, head: updated(HEAD, model.head)? };
+        Ok(Self { updated, ..model })
+    }
+
+    /// scale · B A of a module that has a low-rank update, in f32 and of the shape of its weight. `exact`: a parameter by its index.
+    pub(crate) fn update(
+        &self,
+        module: &str,
+        exact: impl Fn(usize) -> Result<Tensor>,
+    ) -> Result<Option<Tensor>> {
+        let Some(update) = self.adapters.as_ref().and_then(|adapters| adapters.of(module)) else {
+            return Ok(None);
+        };
+        let LowRank { scale, .. } = update;
+        let [Some(down), Some(up)] = update.tensors(module).map(|(name, _)| self.position(&name)) else {
+            return Ok(None);
+        };
+        let product = exact(up)?.f_to_kind(Kind::Float)?.f_mm(&exact(down)?.f_to_kind(Kind::Float)?)?;
+        let product = if module == EMBEDDING { product.f_transpose(0, 1)? } else { product };
+        Ok(Some(product.f_mul_scalar(*scale)?))
+    }
+
+    /// Which parameter stands for a tensor of a checkpoint.
+    pub(crate) fn source(&self, name: &str) -> Option<usize> {
+        match name {
+            "model.embed_tokens.weight" => Some(self.embed),
+            "lm_head.weight" => Some(self.head),
+            name => self.position(&format!("{PREFIX}{name}")).or_else(|| self.position(name)),
+        }
+    }
+
+    /// Whether one tensor is both embedding and head.
+    pub(crate) fn is_tied(&self) -> bool {
+        self.embed == self.head && self.updated.embed.is_none() && self.updated.head.is_none()
     }
 
     /// The same storage without the adapters: what they are measured against.
@@ -141,18 +213,24 @@ impl Model {
     }
 
     /// The same model, with copies of those parameters in place of the storage that it shares with another model.
-    pub(crate) fn with_own(mut self, own: impl Fn(&str) -> bool) -> Result<Self> {
-        for parameter in self.parameters.iter_mut().filter(|parameter| own(&parameter.name)) {
-            let shared = parameter.tensor.f_detach()?;
-            parameter.tensor = shared.f_to_dtype(shared.kind(), false, true)?;
-        }
-        self.reassembled()
+    pub(crate) fn with_own(self, own: impl Fn(&str) -> bool) -> Result<Self> {
+        let copied = |parameter: &Parameter| -> Result<Parameter> {
+            let mut parameter = parameter.share();
+            if own(&parameter.name) {
+                let shared = parameter.tensor.f_detach()?;
+                parameter.tensor = shared.f_to_dtype(shared.kind(), false, true)?;
+            }
+            Ok(parameter)
+        };
+        let parameters = self.parameters.iter().map(copied).collect::<Result<_>>()?;
+        let config = self.config.clone();
+        self.rebuilt(config, parameters)
     }
 
-    /// The layers anew, after what is trained has changed.
-    pub(crate) fn reassembled(self) -> Result<Self> {
+    /// A model of other parameters.
+    pub(crate) fn rebuilt(self, config: ModelConfig, parameters: Vec<Parameter>) -> Result<Self> {
         let (device, kinds) = (self.device(), self.kinds);
-        Self::assemble(self.config, self.parameters, None, device, kinds)
+        Self::assemble(config, parameters, None, device, kinds)
     }
 
     /// Bytes of all weights.
@@ -172,7 +250,7 @@ impl Model {
     }
 
     pub(crate) fn embed(&self) -> &Tensor {
-        self.tensor(self.embed)
+        self.updated.embed.as_ref().unwrap_or_else(|| self.tensor(self.embed))
     }
 
     pub(crate) fn norm(&self) -> &Tensor {
@@ -180,7 +258,7 @@ impl Model {
     }
 
     pub(crate) fn head(&self) -> &Tensor {
-        self.tensor(self.head)
+        self.updated.head.as_ref().unwrap_or_else(|| self.tensor(self.head))
     }
 
     /// Index of the embedding among the parameters.

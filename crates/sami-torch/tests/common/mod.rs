@@ -75,6 +75,46 @@ pub fn read_sets(path: &Path) -> Vec<ContrastSet> {
         .collect()
 }
 
+/// An adapter of fixtures/adapters that PEFT opens, and what it computes.
+pub struct AdapterCase {
+    pub name: String,
+    pub base: String,
+    pub sums: Vec<f64>,
+}
+
+pub fn adapter_fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/adapters")
+}
+
+/// Those that are opened here too.
+pub fn adapters() -> Vec<AdapterCase> {
+    let expected = json(&adapter_fixtures().join("expected.json"));
+    let all = expected["adapters"].as_object().unwrap().iter();
+    all.filter(|(name, _)| !["mixtral-gate", "mixtral-gate-up"].contains(&name.as_str()))
+        .map(|(name, case)| AdapterCase {
+            name: name.clone(),
+            base: case["base"].as_str().unwrap().to_owned(),
+            sums: numbers(&case["sums"]),
+        })
+        .collect()
+}
+
+pub fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+}
+
+/// Copies an adapter and lets it name its base by an absolute path.
+pub fn bring_adapter(name: &str, dir: &Path) {
+    std::fs::create_dir_all(dir).unwrap();
+    let from = adapter_fixtures().join(name);
+    std::fs::copy(from.join("adapter_model.safetensors"), dir.join("adapter_model.safetensors")).unwrap();
+    let mut config = json(&from.join("adapter_config.json"));
+    let base = config["base_model_name_or_path"].as_str().unwrap();
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(base).canonicalize().unwrap();
+    config["base_model_name_or_path"] = base.to_str().unwrap().into();
+    std::fs::write(dir.join("adapter_config.json"), config.to_string()).unwrap();
+}
+
 /// Every tensor of a safetensors file as f64.
 pub fn tensors(path: &Path) -> BTreeMap<String, Vec<f64>> {
     let bytes = std::fs::read(path).unwrap();

@@ -1,0 +1,90 @@
+//! Adapters of PEFT at the level of the command: `sami score` and `sami export`, held against fixtures/adapters.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{World, text};
+use serde_json::Value;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").canonicalize().unwrap()
+}
+
+/// Puts an adapter and the first contrast sets of its base into the world; returns what PEFT computes.
+fn bring(world: &World, name: &str, field: Option<(&str, Value)>) -> Vec<f64> {
+    let from = fixtures().join("adapters").join(name);
+    std::fs::create_dir_all(world.path("adapter")).unwrap();
+    std::fs::copy(from.join("adapter_model.safetensors"), world.path("adapter/adapter_model.safetensors"))
+        .unwrap();
+    let read = |path: &Path| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    let expected = &read(&fixtures().join("adapters/expected.json"))["adapters"][name];
+    let base = fixtures().join("parity").join(expected["base"].as_str().unwrap());
+    let mut config = read(&from.join("adapter_config.json"));
+    config["base_model_name_or_path"] = base.join("checkpoint").to_str().unwrap().into();
+    if let Some((field, value)) = field {
+        config[field] = value;
+    }
+    world.write("adapter/adapter_config.json", &config.to_string());
+    let pairs = std::fs::read_to_string(base.join("pairs-c2.jsonl")).unwrap();
+    world.write("pairs.jsonl", &pairs.split_inclusive('\n').take(2).collect::<String>());
+    expected["sums"].as_array().unwrap().iter().map(|sum| sum.as_f64().unwrap()).collect()
+}
+
+fn scores(world: &World, model: &str, out: &str) -> Vec<f64> {
+    world.succeed(&format!("score --model {model} --pairs pairs.jsonl --out {out}"));
+    let rows = |line: &Value| -> Vec<f64> {
+        let rows = line["sum"].as_array().unwrap().iter();
+        rows.flat_map(|row| row.as_array().unwrap().iter().map(|sum| sum.as_f64().unwrap())).collect()
+    };
+    world.lines(out).iter().flat_map(rows).collect()
+}
+
+#[test]
+fn adapters_score_and_export_as_in_peft() {
+    let apart = |a: &[f64], b: &[f64]| -> f64 {
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+    };
+    for name in ["lookahead", "patterns", "saved-embeddings-tied", "target-head-tied", "mixtral-experts"] {
+        let world = World::new();
+        let expected = bring(&world, name, None);
+        let found = scores(&world, "adapter", "a.jsonl");
+        assert!(apart(&found, &expected) < 1e-4, "{name}: {}", apart(&found, &expected));
+        world.succeed("export adapter --out merged");
+        let found = scores(&world, "merged", "b.jsonl");
+        assert!(apart(&found, &expected) < 1e-4, "{name}, exported: {}", apart(&found, &expected));
+        // A base whose head was tied has two tensors now where the adapter tells them apart, and says so.
+        let config: Value = serde_json::from_str(&world.read("merged/config.json")).unwrap();
+        let tied = name == "saved-embeddings-tied";
+        assert_eq!(config["tie_word_embeddings"] == true, tied, "{name}");
+    }
+}
+
+#[test]
+fn adapters_that_mean_something_else_are_refused_by_name() {
+    let cases = [
+        ("init_lora_weights", "pissa".into(), "its initialisation changes the base's weights"),
+        ("alora_invocation_tokens", [3, 5].as_slice().into(), "the adapter works only after certain tokens"),
+        ("use_dora", true.into(), "the adapted weights' rows are scaled (DoRA)"),
+        ("a_field_of_tomorrow", 1.into(), "it is not known here"),
+        ("lora_alpha", 0.into(), "expected a positive number"),
+    ];
+    for (field, value, expected) in cases {
+        let world = World::new();
+        bring(&world, "patterns", Some((field, value)));
+        for command in
+            ["score --model adapter --pairs pairs.jsonl --out s.jsonl", "export adapter --out merged"]
+        {
+            let output = world.sami(command);
+            let said = text(&output.stderr);
+            assert!(
+                !output.status.success() && said.contains(&format!("field \"{field}\" is")),
+                "{command}: {said}"
+            );
+            assert!(said.contains(expected), "{command}: {said}");
+        }
+        assert!(!world.path("merged").exists());
+    }
+}
