@@ -133,7 +133,8 @@ fn refusal(adapter: &Path) -> String {
 fn every_tensor_is_used_or_named() {
     const A: &str = "base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight";
     type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-    let cases: [(&str, fn(&mut Tensors), &str); 7] = [
+    type Edit = fn(&mut Tensors);
+    let cases: [(&str, Edit, &str); 7] = [
         (
             "lookahead",
             |all| drop(all.remove(A)),
