@@ -71,6 +71,7 @@ impl Failure {
         let input = match self {
             Self::Driver(DriverError::Policy { source, .. }) => {
                 source.downcast_ref::<sami_torch::Error>().is_some_and(engine_blames_input)
+                    || source.downcast_ref::<sami_remote::RemoteError>().is_some_and(server_blames_input)
             }
             Self::Driver(error) => error.blame() == Blame::Input,
             Self::Engine(error) => engine_blames_input(error),
@@ -115,7 +116,8 @@ fn server_blames_input(error: &sami_remote::RemoteError) -> bool {
         Remote::Transport { .. }
             | Remote::Status { .. }
             | Remote::Wait { .. }
-            | Remote::Answer { .. }
+            | Remote::RefusesAll { .. }
+            | Remote::Request(_)
             | Remote::RequestCap { .. }
             | Remote::SpendCap { .. }
             | Remote::Cache { .. }
