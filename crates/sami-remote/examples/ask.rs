@@ -56,8 +56,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let verdicts = judge.judge(&[comparison(brief, long), comparison(long, brief)]);
 
-    let samples = samples.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let answers = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
     let samples: Vec<_> = samples.iter().map(|one| json!({"text": one.text, "finish": one.finish})).collect();
     let report = json!({
         "samples": samples,

@@ -56,7 +56,13 @@ impl std::fmt::Display for End {
 
 impl Endpoint {
     /// One attempt, and what it cost.
-    pub(crate) fn attempt(&self, url: &str, body: &[u8], attempts: usize, request: &Request<'_>) -> (Attempt, Cost) {
+    pub(crate) fn attempt(
+        &self,
+        url: &str,
+        body: &[u8],
+        attempts: usize,
+        request: &Request<'_>,
+    ) -> (Attempt, Cost) {
         // The server may have answered what we never saw.
         let broken = |reason: String, cost: Cost| {
             let error = RemoteError::Transport { url: url.to_owned(), attempts, reason: self.shown(&reason) };
