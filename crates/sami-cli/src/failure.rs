@@ -72,6 +72,7 @@ impl Failure {
         let input = match self {
             Self::Driver(DriverError::Policy { source, .. }) => {
                 source.downcast_ref::<sami_torch::Error>().is_some_and(engine_blames_input)
+                    || source.downcast_ref::<sami_remote::RemoteError>().is_some_and(server_blames_input)
             }
             Self::Driver(error) => error.blame() == Blame::Input,
             Self::Engine(error) => engine_blames_input(error),

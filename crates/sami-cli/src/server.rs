@@ -96,4 +96,13 @@ pub(crate) fn say_usage(endpoint: &Endpoint, context: &Context) {
         "{} requests ({} retries), {} answers from the cache, {} prompt and {} response tokens{spent}",
         usage.requests, usage.retries, usage.from_cache, usage.prompt_tokens, usage.response_tokens
     ));
+    if let Some(left) = left_to_server(endpoint) {
+        context.say(&left);
+    }
+}
+
+/// Which parameters the server refused, so that its own values held.
+pub(crate) fn left_to_server(endpoint: &Endpoint) -> Option<String> {
+    let left = endpoint.left_to_server();
+    (!left.is_empty()).then(|| format!("left to the server: {}", left.join(", ")))
 }

@@ -19,6 +19,54 @@ fn refused(world: &World, arguments: &str, expected: &str) {
 }
 
 #[test]
+fn a_judge_that_takes_no_temperature_judges_at_its_own_and_the_report_says_so() {
+    let world = World::new();
+    let columns = |make: &dyn Fn(usize) -> String| -> Value {
+        (0..3).map(|n| (n.to_string(), json!(make(n)))).collect::<serde_json::Map<_, _>>().into()
+    };
+    for (file, response) in [("candidate.json", "Short."), ("baseline.json", "Quite a bit longer.")] {
+        let file_of = json!({
+            "question": columns(&|n| format!("POST: Post number {n}.")),
+            "constitution": columns(&|_| "1. Be brief.".into()),
+            "response": columns(&|n| format!("{response} {n}")),
+        });
+        world.write(file, &file_of.to_string());
+    }
+    let filter = json!({"error": {"message": "Content Exists Risk", "type": "invalid_request_error"}});
+    let (server, _) = serve(move |body| {
+        let asked = body["messages"][0]["content"].as_str().unwrap();
+        if body.get("temperature").is_some() {
+            let error =
+                json!({"message": "Unsupported parameter: 'temperature' is not supported with this model."});
+            return Reply(400, "", json!({"error": error}).to_string());
+        }
+        if asked.contains("Post number 2") {
+            return Reply(400, "", filter.to_string());
+        }
+        let first = asked.find("Short.").unwrap() < asked.find("Quite").unwrap();
+        Reply::says(if first { "Final Response: A > B" } else { "Final Response: \\text{B}" })
+    });
+    let found = world.json(&format!(
+        "eval win-rate --candidate candidate.json --baseline baseline.json --task tldr --verdicts verdicts.jsonl \
+         --server {server} --server-model m"
+    ));
+    let judge = found["comparisons"][0]["judge"].as_str().unwrap();
+    assert_eq!(judge, "m (tldr), left to the server: temperature");
+    let verdicts: Vec<_> = world
+        .lines("verdicts.jsonl")
+        .iter()
+        .map(|line| line["verdict"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(verdicts.iter().filter(|verdict| *verdict == "failed").count(), 2, "{verdicts:?}");
+    let reasons: Vec<_> = world
+        .lines("verdicts.jsonl")
+        .iter()
+        .filter_map(|line| line["reason"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(reasons, ["status 400 after 1 attempts: Content Exists Risk"; 2]);
+}
+
+#[test]
 fn a_run_is_evaluated_judged_and_reported() {
     let world = World::new();
     refused(&world, "eval mi run", "give the directory of a run");

@@ -88,7 +88,10 @@ fn base_models_behind_a_server_continue_a_text() {
 #[test]
 fn a_thought_that_was_cut_off_is_no_answer() {
     let world = World::new();
-    for text in ["<think> 1. [brief]: Answers should be short.", "[THINK]\n1. [brief]: Answers should be short.\n2. [not"] {
+    for text in [
+        "<think> 1. [brief]: Answers should be short.",
+        "[THINK]\n1. [brief]: Answers should be short.\n2. [not",
+    ] {
         let (url, seen) = server::serve(move |_| {
             let choice = json!({"message": {"content": text}, "finish_reason": "length"});
             Reply(200, "", json!({"choices": [choice]}).to_string())
@@ -102,6 +105,31 @@ fn a_thought_that_was_cut_off_is_no_answer() {
         assert_eq!(seen.lock().unwrap().len(), 1);
         assert!(!world.path("p.toml").exists());
     }
+}
+
+#[test]
+fn a_temperature_that_a_server_refuses_is_left_to_it_and_written_down() {
+    let world = World::new();
+    let (url, seen) = server::serve(|body| match body.get("temperature") {
+        Some(_) => {
+            let message = "invalid temperature: only 1 is allowed for this model";
+            Reply(
+                400,
+                "",
+                json!({"error": {"message": message, "type": "invalid_request_error"}}).to_string(),
+            )
+        }
+        None => {
+            Reply::says("1. [brief]: Answers should be short.\n2. [not brief]: Answers should ramble on.")
+        }
+    });
+    world.succeed(&format!(
+        "principles --server {url} --server-model m --principles brief --about chat --out p.toml"
+    ));
+    assert_eq!(seen.lock().unwrap().len(), 2);
+    let file = world.read("p.toml");
+    let first = "# Principles and antitheses, written by m (left to the server: temperature, 1 answers).\n";
+    assert!(file.starts_with(first), "{file}");
 }
 
 #[test]

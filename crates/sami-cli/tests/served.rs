@@ -226,3 +226,115 @@ fn what_queries_meet_can_be_chosen() {
         assert!(output.status.code() == Some(2) && message.contains(expected), "{arguments}: {message}");
     }
 }
+
+#[test]
+fn one_refused_prompt_leaves_the_others_as_they_are() {
+    let world = World::new();
+    posts(&world);
+    let filter = json!({"error": {"code": "content_filter", "message": "The prompt was filtered."}});
+    let (url, seen) = serve(move |body| {
+        let prompt = body["prompt"].as_str().unwrap();
+        // The second post.
+        if prompt.contains("keeps 1 geese") {
+            Reply(400, "", filter.to_string())
+        } else {
+            Reply::says(&summary(body))
+        }
+    });
+    let job = format!("{TLDR} --server {url} --server-model m --concurrency 1 --out pairs.jsonl");
+    let report = world.json(&job);
+    assert_eq!((&report["sampled"], &report["kept"]), (&json!(3), &json!(2)));
+    assert_eq!(report["rejected"], json!({"server-refused": 1}));
+    let pairs = world.lines("pairs.jsonl");
+    let refusals: Vec<_> = pairs.iter().map(|pair| pair["refusal"].as_str()).collect();
+    let words = "status 400 after 1 attempts: The prompt was filtered.";
+    assert_eq!(refusals, [None, Some(words), None]);
+    assert_eq!(seen.lock().unwrap().len(), 6);
+    // One that refuses every prompt is an error.
+    let (url, seen) = serve(|_| Reply(400, "", json!({"error": {"message": "no such model"}}).to_string()));
+    let output =
+        world.sami(&format!("{TLDR} --server {url} --server-model m --concurrency 1 --out none.jsonl"));
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(
+        message.contains("came to nothing, the first one so: status 400 after 1 attempts: no such model"),
+        "{message}"
+    );
+    assert!(seen.lock().unwrap().len() <= 5);
+}
+
+#[test]
+fn a_parameter_of_the_responses_is_asked_for_or_the_job_ends() {
+    let world = World::new();
+    posts(&world);
+    let (url, seen) = serve(|body| match body.get("temperature") {
+        Some(_) => {
+            let message = "Unsupported value: 'temperature' does not support 0 with this model.";
+            let error = json!({"message": message, "param": "temperature", "code": "unsupported_value"});
+            Reply(400, "", json!({"error": error}).to_string())
+        }
+        None => Reply::says(&summary(body)),
+    });
+    let job = format!("{TLDR} --server {url} --server-model m --concurrency 1 --out pairs.jsonl");
+    let output = world.sami(&job);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("the server refuses temperature = 0.0, and its own default would"), "{message}");
+    assert_eq!(seen.lock().unwrap().len(), 1);
+    // Neutral values that a server does not know are left out and said.
+    let (url, seen) = serve(|body| match body.get("top_k") {
+        Some(_) => {
+            Reply(400, "", json!({"error": "Unrecognized request argument supplied: top_k"}).to_string())
+        }
+        None => Reply::says(&summary(body)),
+    });
+    let job = format!("{TLDR} --server {url} --server-model m --concurrency 1 --out pairs.jsonl");
+    let output = world.sami(&format!("--json {job}"));
+    let message = text(&output.stderr);
+    assert!(output.status.success() && message.contains("refuses the parameter top_k"), "{message}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["left_to_server"], json!(["top_k"]));
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 7);
+    assert!(seen[0].1["top_p"] == json!(1.0) && seen[6].1["min_p"] == json!(0.0));
+}
+
+#[test]
+fn vllms_token_ids_are_held_against_a_tokenizer() {
+    let world = World::new();
+    posts(&world);
+    let tokenizer = sami_torch::Tokenizer::open(&world.path("model")).unwrap();
+    let eos = tokenizer.eos()[0];
+    let (size, mut given) = (tokenizer.vocab_size(), 0);
+    let (url, _) = serve_as(Some(json!({"data": [{"id": "m", "owned_by": "vllm"}]})), move |body| {
+        given += 1;
+        let prompt = tokenizer.encode_prompt(body["prompt"].as_str().unwrap(), "prompt").unwrap();
+        let mut ids = tokenizer.encode_prompt("words about letters", "words").unwrap().split_off(2);
+        let mut text = tokenizer.decode_after(prompt.last().copied(), &ids).unwrap();
+        ids.push(eos);
+        match given {
+            1 => ids[0] = u32::try_from(size).unwrap(),
+            3 => {
+                ids.pop();
+            }
+            5 => text.push_str(" and more"),
+            _ => {}
+        }
+        let choice = json!({"text": text, "finish_reason": "stop", "stop_reason": null, "token_ids": ids});
+        Reply(200, "", json!({"choices": [choice]}).to_string())
+    });
+    let job =
+        format!("{TLDR} --server {url} --server-model m --concurrency 1 --tokenizer model --out pairs.jsonl");
+    let report = world.json(&job);
+    assert_eq!(report["token_ids"]["sampled"], json!(3), "{report}");
+    let pairs = world.lines("pairs.jsonl");
+    let refusals: Vec<_> = pairs.iter().map(|pair| pair["refusal"].as_str().unwrap()).collect();
+    let expected = [
+        format!("the server's token ids: {size} is beyond the {size} tokens of the vocabulary"),
+        "the server's token ids: the response is whole, and its last token ".to_owned(),
+        "the server's token ids: they are ".to_owned(),
+    ];
+    for (refusal, expected) in refusals.iter().zip(&expected) {
+        assert!(refusal.starts_with(expected.as_str()), "{refusal}");
+    }
+}

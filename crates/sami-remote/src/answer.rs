@@ -106,7 +106,7 @@ impl Choice {
         let said =
             self.text.or_else(|| self.message.and_then(|message| message.content).and_then(|it| plain(&it)));
         let text = said
-            .filter(|text| !text.is_empty() || !(thought && finish == Finish::Ended(FinishReason::Length)));
+            .filter(|text| !(text.is_empty() && thought && finish == Finish::Ended(FinishReason::Length)));
         let Some(mut text) = text else {
             if let Some(declined) = declined.filter(|declined| !declined.is_empty()) {
                 let message = format!("the model declined: {declined}");

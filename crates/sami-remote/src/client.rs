@@ -1,54 +1,30 @@
 //! One question and its answer: from the cache, or from the server with patience.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use sami_policy::{Refusal, RefusalCause, Sample};
-use serde::Deserialize;
 
 use crate::answer::{Reading, read};
-use crate::budget::{Cost, Tokens};
+use crate::attempt::{Attempt, End};
+use crate::budget::Tokens;
 use crate::cache::request_hash;
 use crate::complaint::{About, Complaint};
-use crate::endpoint::{Dialect, Endpoint, Server};
+use crate::endpoint::Endpoint;
 use crate::error::RemoteError;
-use crate::mend::mend;
-use crate::redirect::{Redirect, redirect};
 use crate::request::Request;
-use crate::retry::{backoff, retry_after};
+use crate::retry::backoff;
 use crate::tally::{AllRefused, CameTo};
 
 /// Bytes of an answer that are read at most.
-const ANSWER_LIMIT: u64 = 64 << 20;
+pub(crate) const ANSWER_LIMIT: u64 = 64 << 20;
 /// Characters of a refusal that are shown.
 const SHOWN: usize = 300;
-/// Redirects of one request that are followed.
-const REDIRECTS: usize = 5;
-
-/// What one attempt came to.
-enum Attempt {
-    Answered(Sample, String),
-    /// The server takes the request for wrong.
-    Complaint(Complaint),
-    /// An answer that cannot be used.
-    Refused(Refusal),
-    /// Another attempt may do; if it was the last one, this is what the request came to.
-    Again {
-        end: Box<End>,
-        wait: Option<Duration>,
-    },
-    Failed(RemoteError),
-}
-
-/// What a request comes to without an answer.
-enum End {
-    Refused(Refusal),
-    Failed(RemoteError),
-}
 
 /// What a request came to, after as many attempts as it took.
 enum Outcome {
     Answered(Sample, String),
-    Complaint(Complaint),
+    /// And how many attempts were made.
+    Complaint(Complaint, usize),
     Refused(Refusal),
 }
 
@@ -63,63 +39,9 @@ enum Exchange {
     },
 }
 
-#[derive(Deserialize)]
-struct Counted {
-    usage: Option<Tokens>,
-}
-
-#[derive(Deserialize)]
-struct Models {
-    data: Vec<Model>,
-}
-
-#[derive(Deserialize)]
-struct Model {
-    #[serde(default)]
-    owned_by: String,
-}
-
 impl Endpoint {
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}/{path}", self.settings.base_url.trim_end_matches('/'))
-    }
-
-    /// What kind of server it is; asked once.
-    pub(crate) fn server(&self) -> Server {
-        match self.settings.dialect {
-            Dialect::OpenAi => Server::OpenAi,
-            Dialect::Vllm => Server::Vllm,
-            Dialect::Auto if self.is_openai() => Server::OpenAi,
-            Dialect::Auto => *self.shared.server.get_or_init(|| self.ask_who()),
-        }
-    }
-
-    /// OpenAI itself, which refuses parameters that it does not know.
-    fn is_openai(&self) -> bool {
-        let host = self.settings.base_url.split("://").nth(1).unwrap_or_default();
-        let host = host.split(['/', ':']).next().unwrap_or_default();
-        host == "api.openai.com" || host.ends_with(".openai.azure.com")
-    }
-
-    /// A server that cannot say is spoken to in plain terms; should it be gone, the first real request will tell.
-    fn ask_who(&self) -> Server {
-        // Some servers hang up after a question that they do not know; nobody is to meet a dead connection afterwards.
-        let mut request = self.agent.get(self.url("models")).header("Connection", "close");
-        if let Some(key) = &self.shared.key {
-            request = request.header("Authorization", key.header());
-        }
-        let text = request.call().ok().and_then(|mut response| {
-            let body = response.body_mut().with_config().limit(ANSWER_LIMIT);
-            body.read_to_string().ok()
-        });
-        let models: Option<Models> = text.and_then(|text| serde_json::from_str(&text).ok());
-        let owner = models.and_then(|models| models.data.into_iter().next()).map(|model| model.owned_by);
-        match owner.as_deref() {
-            Some("vllm") => Server::Vllm,
-            Some("sglang") => Server::SgLang,
-            Some("llamacpp") => Server::LlamaCpp,
-            _ => Server::Other,
-        }
     }
 
     /// Posts a request and reads the answer, unless the cache has it. Tries again where that may help, and without a
@@ -180,13 +102,16 @@ impl Endpoint {
                     return Ok(Exchange::Answered(sample));
                 }
                 Outcome::Refused(refusal) => return Ok(Exchange::Refused { refusal, of_prompt: false }),
-                Outcome::Complaint(complaint) => {
+                Outcome::Complaint(complaint, attempts) => {
                     let shown = self.shown(&complaint.message);
                     if self.shared.changes.add(request, &body, url, &complaint, &shown)? {
                         continue;
                     }
                     let of_prompt = complaint.about() != About::Other;
-                    return Ok(Exchange::Refused { refusal: refused(&complaint, shown), of_prompt });
+                    return Ok(Exchange::Refused {
+                        refusal: refused(&complaint, attempts, &shown),
+                        of_prompt,
+                    });
                 }
             }
         }
@@ -210,7 +135,7 @@ impl Endpoint {
             budget.settle(reservation, settings.spend, cost);
             match outcome {
                 Attempt::Answered(sample, text) => return Ok(Outcome::Answered(sample, text)),
-                Attempt::Complaint(complaint) => return Ok(Outcome::Complaint(complaint)),
+                Attempt::Complaint(complaint) => return Ok(Outcome::Complaint(complaint, attempt)),
                 Attempt::Refused(refusal) => return Ok(Outcome::Refused(refusal)),
                 Attempt::Failed(error) => return Err(error),
                 Attempt::Again { end, .. } if attempt >= settings.attempts => {
@@ -250,101 +175,6 @@ impl Endpoint {
         Ok(Some(asked))
     }
 
-    /// One attempt, and what it cost.
-    fn attempt(&self, url: &str, body: &[u8], attempts: usize, request: &Request<'_>) -> (Attempt, Cost) {
-        // The server may have answered what we never saw.
-        let broken = |reason: String, cost: Cost| {
-            let error = RemoteError::Transport { url: url.to_owned(), attempts, reason: self.shown(&reason) };
-            (Attempt::Again { end: Box::new(End::Failed(error)), wait: None }, cost)
-        };
-        let mut response = match self.post(url, body) {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return (Attempt::Failed(error), Cost::Nothing),
-            Err(error @ (ureq::Error::HostNotFound | ureq::Error::ConnectionFailed)) => {
-                return broken(error.to_string(), Cost::Nothing);
-            }
-            Err(error) => return broken(error.to_string(), Cost::Unknown),
-        };
-        let status = response.status().as_u16();
-        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let milliseconds = header("retry-after-ms").and_then(|value| value.trim().parse().ok());
-        let wait = milliseconds
-            .map(Duration::from_millis)
-            .or_else(|| retry_after(header("retry-after")?, SystemTime::now()));
-        let bytes = match response.body_mut().with_config().limit(ANSWER_LIMIT).read_to_vec() {
-            Ok(bytes) => bytes,
-            Err(error) => return broken(error.to_string(), Cost::Unknown),
-        };
-        let mended = mend(&bytes);
-        if !(200..300).contains(&status) {
-            return (self.refusal(url, Complaint::read(status, &mended.text), attempts, wait), Cost::Nothing);
-        }
-        // A proxy's page, or half an answer.
-        if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&mended.text) {
-            return broken(format!("the answer is no JSON: {error}"), Cost::Unknown);
-        }
-        if mended.replaced {
-            tracing::warn!("{url}: an answer holds half a character; it is replaced by U+FFFD");
-        }
-        let cost = counted(&mended.text);
-        match read(&mended.text, request.params) {
-            Reading::Sample(sample) => (Attempt::Answered(sample, mended.text), cost),
-            Reading::Refused(mut refusal) => {
-                refusal.message = self.shown(&refusal.message);
-                (Attempt::Refused(refusal), cost)
-            }
-            Reading::BrokenOff(reason) => {
-                let message = format!("the server broke {attempts} answers off: {reason}");
-                let end = End::Refused(Refusal::new(RefusalCause::Server, self.shown(&message)));
-                (Attempt::Again { end: Box::new(end), wait }, cost)
-            }
-            Reading::Complaint(complaint) => {
-                let cost = if matches!(cost, Cost::Unknown) { Cost::Nothing } else { cost };
-                (self.refusal(url, complaint, attempts, wait), cost)
-            }
-        }
-    }
-
-    /// Posts, and follows redirects that stay with the server: the key is for nobody else.
-    fn post(
-        &self,
-        url: &str,
-        body: &[u8],
-    ) -> Result<Result<ureq::http::Response<ureq::Body>, RemoteError>, ureq::Error> {
-        let mut at = url.to_owned();
-        for _ in 0..=REDIRECTS {
-            let mut request = self.agent.post(&at).header("Content-Type", "application/json");
-            if let Some(key) = &self.shared.key {
-                request = request.header("Authorization", key.header());
-            }
-            let response = request.send(body)?;
-            let location = response.headers().get("location").and_then(|value| value.to_str().ok());
-            match redirect(&at, response.status().as_u16(), location) {
-                Redirect::No => return Ok(Ok(response)),
-                Redirect::To(next) => at = next,
-                Redirect::Elsewhere(to) => {
-                    let to = self.shown(&to);
-                    return Ok(Err(RemoteError::Redirect { url: at, to }));
-                }
-            }
-        }
-        Ok(Err(RemoteError::Redirect { url: url.to_owned(), to: at }))
-    }
-
-    /// What a complaint makes of a request.
-    fn refusal(&self, url: &str, complaint: Complaint, attempts: usize, wait: Option<Duration>) -> Attempt {
-        let message = self.shown(&complaint.message);
-        let status = complaint.status.unwrap_or(200);
-        let error = RemoteError::Status { url: url.to_owned(), status, attempts, message };
-        if complaint.is_passing() {
-            Attempt::Again { end: Box::new(End::Failed(error)), wait }
-        } else if complaint.is_about_the_request() {
-            Attempt::Complaint(complaint)
-        } else {
-            Attempt::Failed(error)
-        }
-    }
-
     /// Foreign text for a message: on one line, short, and without the key.
     pub(crate) fn shown(&self, text: &str) -> String {
         let text = match &self.shared.key {
@@ -359,28 +189,11 @@ impl Endpoint {
     }
 }
 
-impl std::fmt::Display for End {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Refused(refusal) => refusal.fmt(f),
-            Self::Failed(error) => error.fmt(f),
-        }
-    }
-}
-
-fn refused(complaint: &Complaint, shown: String) -> Refusal {
-    let message = match complaint.status {
-        Some(status) => format!("the server refuses (status {status}): {shown}"),
-        None => format!("the server refuses: {shown}"),
-    };
-    Refusal::new(RefusalCause::Server, message)
+fn refused(complaint: &Complaint, attempts: usize, shown: &str) -> Refusal {
+    let status = complaint.status.unwrap_or(200);
+    Refusal::new(RefusalCause::Server, format!("status {status} after {attempts} attempts: {shown}"))
 }
 
 fn refuses_all(url: &str, all: AllRefused) -> RemoteError {
     RemoteError::RefusesAll { url: url.to_owned(), refused: all.refused, message: all.message }
-}
-
-fn counted(text: &str) -> Cost {
-    let usage = serde_json::from_str(text).ok().and_then(|Counted { usage }| usage);
-    usage.map_or(Cost::Unknown, Cost::Counted)
 }

@@ -113,7 +113,7 @@ const UNKNOWN: [&str; 11] = [
 ];
 /// Words behind which a message lists what it would have liked.
 const INSTEAD: [&str; 6] =
-    ["expected one of", "instead", "allowed param", "allowed field", "supported param", "valid param"];
+    ["expected one of", "instead", " allowed param", " allowed field", " supported param", " valid param"];
 /// Words that make an ordinary word beside them a parameter's name.
 const BEFORE_NAME: [&str; 12] = [
     "supplied",
@@ -345,7 +345,17 @@ mod tests {
 
     #[test]
     fn parameters_are_found_in_the_words_of_many_servers() {
-        let cases: [(u16, &str, &[&str]); 15] = [
+        let cases: [(u16, &str, &[&str]); 17] = [
+            (
+                400,
+                r#"{"error":{"message":"Unsupported parameter: 'temperature' is not supported with this model."}}"#,
+                &["temperature"],
+            ),
+            (
+                400,
+                r#"{"error":{"message":"Invalid parameter 'top_p'. The supported parameters are 'temperature'"}}"#,
+                &["top_p"],
+            ),
             (
                 400,
                 r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.","type":"invalid_request_error","param":"max_tokens","code":"unsupported_parameter"}}"#,

@@ -8,14 +8,14 @@ use sami_policy::{
 };
 
 use crate::request::{Input, Request};
-use crate::{Endpoint, pool};
+use crate::{Endpoint, RemoteError, pool};
 
 /// Asks a chat model which of two responses follows the constitution better (section 5 and A.12: at temperature 0).
 ///
 /// What it is asked is the caller's: for a task's own judge prompt, render it in the closure. Which response is shown first
 /// is the caller's too: [`Comparison::response_a`] is. Every comparison has its own verdict: one that cannot be asked, or is
 /// not answered, is [`Verdict::Failed`] with the reason, and an answer without a clear choice is [`Verdict::Unparsable`]; the
-/// others go on.
+/// others go on. A server that takes no temperature of 0 judges at its own ([`Endpoint::left_to_server`] names it).
 ///
 /// ```no_run
 /// use sami_policy::Comparison;
@@ -66,24 +66,25 @@ where
         SamplingParamsBuilder { max_new_tokens: self.max_new_tokens, ..SamplingParams::builder() }.check()
     }
 
-    fn one(&self, comparison: &Comparison<'_>) -> Verdict {
+    /// The error is one that concerns every comparison.
+    fn one(&self, comparison: &Comparison<'_>) -> Result<Verdict, RemoteError> {
         let failed = |reason: &dyn fmt::Display| Verdict::Failed { reason: reason.to_string() };
         let params = match self.params() {
             Ok(params) => params,
-            Err(error) => return failed(&error),
+            Err(error) => return Ok(failed(&error)),
         };
         let messages = match (self.prompt)(comparison) {
             Ok(prompt) => [ChatMessage::new(Role::User, prompt)],
-            Err(error) => return failed(&error),
+            Err(error) => return Ok(failed(&error)),
         };
         // Greedy: the stream is never drawn from, and one comparison always is one request.
         let stream = StreamKey::new(0, 0, 0, 0);
         let input = Input::Chat(&messages);
-        match self.endpoint.ask(&Request { input, params: &params, stream, server_defaults: true }) {
-            Ok(Ok(sample)) => Verdict::read(&sample.text),
-            Ok(Err(refusal)) => failed(&refusal),
-            Err(error) => failed(&error),
-        }
+        let answer = self.endpoint.ask(&Request { input, params: &params, stream, server_defaults: true })?;
+        Ok(match answer {
+            Ok(sample) => Verdict::read(&sample.text),
+            Err(refusal) => failed(&refusal),
+        })
     }
 }
 
@@ -95,7 +96,16 @@ where
     fn judge(&mut self, comparisons: &[Comparison<'_>]) -> Vec<Verdict> {
         let threads = self.endpoint.settings().concurrency;
         let verdicts = pool::each(threads, comparisons, |_| false, |comparison| self.one(comparison));
-        let unasked = || Verdict::Failed { reason: "it was not asked".to_owned() };
-        verdicts.into_iter().map(|verdict| verdict.unwrap_or_else(unasked)).collect()
+        let all_refused = self.endpoint.refuses_all().err();
+        let error = verdicts.iter().flatten().find_map(|verdict| verdict.as_ref().err());
+        if let Some(error) = error.or(all_refused.as_ref()) {
+            tracing::warn!("{error}");
+        }
+        let failed = |reason: String| Verdict::Failed { reason };
+        let verdict = |verdict: Option<Result<Verdict, RemoteError>>| match verdict {
+            Some(verdict) => verdict.unwrap_or_else(|error| failed(error.to_string())),
+            None => failed("it was not asked".to_owned()),
+        };
+        verdicts.into_iter().map(verdict).collect()
     }
 }

@@ -30,6 +30,7 @@
 //! | Token ids are the truth | vLLM is asked for them; where a server tells none, the samples say so. A server's log-probabilities are never read. |
 
 mod answer;
+mod attempt;
 mod budget;
 mod cache;
 mod changes;
@@ -47,6 +48,7 @@ mod request;
 mod retry;
 mod sampler;
 mod tally;
+mod who;
 
 pub use budget::{SpendCap, Usage};
 pub use endpoint::{Dialect, Endpoint, EndpointBuilder, TokenLimit};

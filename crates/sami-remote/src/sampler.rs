@@ -1,10 +1,12 @@
 //! A server as a sampler of completions and of answers to conversations.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sami_policy::{
-    ChatRequest, ChatSampler, Refusal, Sample, SampleRequest, Sampler, SamplingParams, StreamKey,
+    ChatRequest, ChatSampler, Refusal, RefusalCause, Sample, SampleRequest, Sampler, SamplingParams,
+    StreamKey,
 };
 
 use crate::endpoint::Server;
@@ -22,7 +24,20 @@ use crate::{Endpoint, RemoteError, pool};
 pub struct RemoteSampler {
     endpoint: Endpoint,
     server_defaults: bool,
+    check: Option<Check>,
     counts: Arc<Counts>,
+}
+
+/// What is wrong with the token ids of an answer to a prompt, if anything.
+#[derive(Clone)]
+struct Check(Arc<TokenCheck>);
+
+type TokenCheck = dyn Fn(&str, &Sample) -> Result<(), String> + Send + Sync;
+
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Check(…)")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -43,7 +58,7 @@ pub struct SampleCounts {
 impl RemoteSampler {
     /// Samples from this endpoint.
     pub fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, server_defaults: false, counts: Arc::default() }
+        Self { endpoint, server_defaults: false, check: None, counts: Arc::default() }
     }
 
     /// Where the server refuses a sampling parameter that is as it is by default, its own value may take the place
@@ -51,6 +66,28 @@ impl RemoteSampler {
     #[must_use]
     pub fn accept_server_defaults(self) -> Self {
         Self { server_defaults: true, ..self }
+    }
+
+    /// Looks at each answer to a raw prompt that comes with token ids: `check` gets the prompt and the sample, and says what
+    /// is wrong with the ids, as whoever has the model's tokenizer can. Such an answer is refused.
+    #[must_use]
+    pub fn check_tokens(
+        self,
+        check: impl Fn(&str, &Sample) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { check: Some(Check(Arc::new(check))), ..self }
+    }
+
+    fn checked(&self, prompt: &str, sample: Sample) -> Result<Sample, Refusal> {
+        match &self.check {
+            Some(Check(check)) if sample.token_ids.is_some() => match check(prompt, &sample) {
+                Ok(()) => Ok(sample),
+                Err(reason) => {
+                    Err(Refusal::new(RefusalCause::Answer, format!("the server's token ids: {reason}")))
+                }
+            },
+            _ => Ok(sample),
+        }
     }
 
     /// The endpoint, for what it has used.
@@ -120,8 +157,13 @@ impl Sampler for RemoteSampler {
     ) -> Result<Vec<Result<Sample, Refusal>>, RemoteError> {
         let samples =
             self.all(requests, params, |request| (Input::Prompt(&request.prompt), request.stream))?;
-        samples.iter().flatten().for_each(|sample| self.count(sample));
-        Ok(samples)
+        let checked: Vec<_> = requests
+            .iter()
+            .zip(samples)
+            .map(|(request, sample)| self.checked(&request.prompt, sample?))
+            .collect();
+        checked.iter().flatten().for_each(|sample| self.count(sample));
+        Ok(checked)
     }
 }
 

@@ -3,9 +3,11 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Refusals before the first answer that end a job.
-const FEW: usize = 5;
+const FEW: usize = 4;
 /// The same where the server names the prompt as the cause: one prompt says less about the next.
 const FEW_OF_PROMPTS: usize = 16;
+/// And where that was all of a batch, which may have been all of a job.
+const FEW_OF_A_BATCH: usize = 6;
 
 /// What requests came to, until the first one has an answer.
 #[derive(Debug, Default)]
@@ -86,6 +88,6 @@ impl Tally {
 
     /// After a batch of requests that were all refused.
     pub(crate) fn all_refused(&self) -> Result<(), AllRefused> {
-        self.state().all_refused(FEW).map_or(Ok(()), Err)
+        self.state().all_refused(FEW_OF_A_BATCH).map_or(Ok(()), Err)
     }
 }

@@ -7,8 +7,9 @@ use sami_constitution::{
 };
 use sami_data::QueryIndex;
 use sami_driver::{GenerateJob, GenerateReport, Wanted};
-use sami_remote::RemoteSampler;
-use sami_torch::EngineOptions;
+use sami_policy::{FinishReason, Sample};
+use sami_remote::{Endpoint, RemoteSampler};
+use sami_torch::{EngineOptions, Tokenizer};
 use serde::Serialize;
 
 use crate::args::{ModelArgs, SamplingArgs, TaskArgs, at_least_one};
@@ -32,6 +33,10 @@ pub(crate) struct Args {
     pub(crate) server: ServerArgs,
     #[command(flatten)]
     pub(crate) task: TaskArgs,
+    /// A checkpoint's directory whose tokenizer is held against the ids of tokens that a server tells; an answer whose ids
+    /// are others is left out. Without it they are taken as they are.
+    #[arg(long, value_name = "DIR", requires = "server")]
+    pub(crate) tokenizer: Option<PathBuf>,
     /// The pairs file; whole chunks that it holds already are kept.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
@@ -71,6 +76,9 @@ struct Found {
     /// Of the responses that a server gave now: how many came with the ids of their tokens, and how many are tokenised again.
     #[serde(skip_serializing_if = "Option::is_none")]
     token_ids: Option<TokenIds>,
+    /// Parameters that the server refused, so that its own values held.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_to_server: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -110,19 +118,20 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let mut progress = context.progress();
     let found = match (&args.model, endpoint) {
         (_, Some(endpoint)) => {
-            let mut sampler = RemoteSampler::new(endpoint);
+            let mut sampler = args.sampler(endpoint)?;
             let report = sami_driver::generate(&mut sampler, &job, &mut progress);
             // What was used is used, also where the job ended early.
             say_usage(sampler.endpoint(), context);
             let counts = sampler.samples();
             let token_ids = TokenIds { sampled: counts.with_token_ids, retokenised: counts.retokenised };
-            Found { report: report?, token_ids: Some(token_ids) }
+            let left_to_server = sampler.endpoint().left_to_server();
+            Found { report: report?, token_ids: Some(token_ids), left_to_server }
         }
         (Some(model), None) => {
             let engine = EngineOptions { prompt_format: args.task.prompt_format(), ..model.engine() };
             let mut policy = model.open(&engine)?;
             let report = sami_driver::generate(&mut policy, &job, &mut progress)?;
-            Found { report, token_ids: None }
+            Found { report, token_ids: None, left_to_server: Vec::new() }
         }
         (None, None) => {
             let reason = "no model to sample from".to_owned();
@@ -142,6 +151,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
 }
 
 impl Args {
+    fn sampler(&self, endpoint: Endpoint) -> Result<RemoteSampler, Failure> {
+        let sampler = RemoteSampler::new(endpoint);
+        let Some(dir) = &self.tokenizer else { return Ok(sampler) };
+        let tokenizer = Tokenizer::open(dir)?;
+        Ok(sampler.check_tokens(move |prompt, sample| check_tokens(&tokenizer, prompt, sample)))
+    }
+
     fn constitutions(&self) -> Result<ConstitutionSource, Failure> {
         if let Some(file) = &self.per_query {
             return Ok(ConstitutionSource::PerQuery(QueryConstitutions::load(file)?));
@@ -153,4 +169,31 @@ impl Args {
         let contrasts = if self.against_all { Contrasts::AgainstAllPrinciples } else { Contrasts::Any };
         Ok(ConstitutionSource::Drawn { space, contrasts })
     }
+}
+
+/// Whether the ids of an answer are those of its text, by the tokenizer at hand.
+fn check_tokens(tokenizer: &Tokenizer, prompt: &str, sample: &Sample) -> Result<(), String> {
+    let ids = sample.token_ids.as_deref().unwrap_or_default();
+    let size = tokenizer.vocab_size();
+    if let Some(id) = ids.iter().find(|id| usize::try_from(**id).is_ok_and(|id| id >= size)) {
+        return Err(format!("{id} is beyond the {size} tokens of the vocabulary"));
+    }
+    let last = ids.last().copied().unwrap_or_default();
+    let eos = tokenizer.eos();
+    if sample.finish == FinishReason::Eos && !eos.is_empty() && !eos.contains(&last) {
+        return Err(format!("the response is whole, and its last token {last} ends no sequence"));
+    }
+    let anchor = tokenizer.encode_prompt(prompt, "prompt").map_err(|error| error.to_string())?.pop();
+    let text = tokenizer.decode_after(anchor, ids).map_err(|error| error.to_string())?;
+    // A server holds half a character back where the limit of tokens cut it.
+    let whole = |text: &str| text.trim_end_matches('\u{fffd}').to_owned();
+    if whole(&text) == whole(&sample.text) {
+        return Ok(());
+    }
+    let begins = |text: &str| text.chars().take(40).collect::<String>();
+    Err(format!(
+        "they are {:?} to the tokenizer, and the answer's text is {:?}",
+        begins(&text),
+        begins(&sample.text)
+    ))
 }

@@ -20,7 +20,7 @@ use crate::args::{ModelArgs, at_least_one, task};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::progress::interrupted;
-use crate::server::{ServerArgs, say_usage};
+use crate::server::{ServerArgs, left_to_server, say_usage};
 
 /// Stage 1: ask a model for principles and antitheses, and write them to a file for people to edit.
 #[derive(Debug, clap::Args)]
@@ -149,9 +149,12 @@ impl Args {
         match (&self.model, self.server.endpoint()?) {
             (_, Some(endpoint)) => {
                 let name = endpoint.settings().model.clone();
-                let mut sampler = RemoteSampler::new(endpoint);
-                let written = self.converse(&writer, &mut sampler, &params)?;
+                let mut sampler = RemoteSampler::new(endpoint).accept_server_defaults();
+                let mut written = self.converse(&writer, &mut sampler, &params)?;
                 say_usage(sampler.endpoint(), context);
+                if let Some(left) = left_to_server(sampler.endpoint()) {
+                    written = written.sampled(left);
+                }
                 Ok((written, name))
             }
             (Some(model), None) => {

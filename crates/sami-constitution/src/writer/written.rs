@@ -12,6 +12,7 @@ pub struct Written {
     set: PrincipleSet,
     task: String,
     template: String,
+    sampling: String,
     missing: Vec<Missing>,
     notes: Vec<AnswerNote>,
     turns: Vec<Turn>,
@@ -25,7 +26,14 @@ impl Written {
         notes: Vec<AnswerNote>,
         turns: Vec<Turn>,
     ) -> Self {
-        Self { set, task: writer.task.clone(), template: writer.template.source(), missing, notes, turns }
+        let (task, template) = (writer.task.clone(), writer.template.source());
+        Self { set, task, template, sampling: "temperature 0".to_owned(), missing, notes, turns }
+    }
+
+    /// Says that the answers were sampled otherwise than at temperature 0, in a few words for the file's head.
+    #[must_use]
+    pub fn sampled(self, how: impl Into<String>) -> Self {
+        Self { sampling: how.into(), ..self }
     }
 
     /// The principles.
@@ -62,7 +70,8 @@ impl Written {
     pub fn to_toml(&self, model: &str) -> Result<String, Error> {
         let mut head = vec![
             format!(
-                "Principles and antitheses, written by {model} (temperature 0, {} answers).",
+                "Principles and antitheses, written by {model} ({}, {} answers).",
+                self.sampling,
                 self.answers()
             ),
             format!("Task: {}. Seed prompt: {}.", self.task, self.template),

@@ -9,7 +9,7 @@ use sami_sandbox::Oracle;
 use crate::args::{ModelArgs, at_least_one, task};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::server::{ServerArgs, say_usage};
+use crate::server::{ServerArgs, left_to_server, say_usage};
 
 const SANDBOX: &str = "sandbox";
 
@@ -39,6 +39,14 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
+    /// Its name for a report, with what its server decided for itself.
+    pub(crate) fn full_name(&self) -> String {
+        match self.endpoint.as_ref().and_then(left_to_server) {
+            Some(left) => format!("{}, {left}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
     /// What its server was asked, where it has one.
     pub(crate) fn say_usage(&self, context: &Context) {
         if let Some(endpoint) = &self.endpoint {

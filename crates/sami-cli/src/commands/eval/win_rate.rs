@@ -181,7 +181,8 @@ impl Meeting<'_> {
         });
         progress.end();
         let contests = group(&verdicts.map_err(sami_eval::Error::from)?);
-        let names = (self.candidate.0, self.baseline.0, bench.name.as_str());
+        let judge = bench.full_name();
+        let names = (self.candidate.0, self.baseline.0, judge.as_str());
         let (ties, bootstrap) = (args.ties(), args.bootstrap());
         let comparison = Comparison::new(names, self.only, Some(order), &contests, ties, bootstrap)
             .map_err(sami_eval::Error::from)?;
