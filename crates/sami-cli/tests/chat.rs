@@ -53,14 +53,17 @@ fn answers_and_scores_are_those_of_transformers_in_every_style() {
         model(&world, "model", Some(style));
         let prompts = case["prompts"].as_array().unwrap();
         world.write("prompts.jsonl", &lines(prompts));
-        world.succeed("sample --model model --chat --prompts prompts.jsonl --max-new-tokens 24 --out answers.jsonl");
+        world.succeed(
+            "sample --model model --chat --prompts prompts.jsonl --max-new-tokens 24 --out answers.jsonl",
+        );
         let tokens: Vec<Value> =
             world.lines("answers.jsonl").into_iter().map(|line| line["tokens"].clone()).collect();
         assert_eq!(json!(tokens), case["greedy"], "{style}");
 
         let side = |id: &str| json!({"id": id, "text": id});
         let response = |(at, text): (usize, &Value)| json!({"constitution": at, "text": text});
-        let responses: Vec<Value> = case["responses"].as_array().unwrap().iter().enumerate().map(response).collect();
+        let responses: Vec<Value> =
+            case["responses"].as_array().unwrap().iter().enumerate().map(response).collect();
         let pair = json!({"id": "q", "query": "", "constitutions": [side("a"), side("b")], "prompts": prompts,
             "chat": true, "responses": responses});
         world.write("pairs.jsonl", &lines(&[pair]));
@@ -83,7 +86,8 @@ fn a_text_ends_where_generate_ends_it_with_the_same_tokens() {
             world.write(&format!("model/{name}"), &text);
         }
         world.write("prompts.jsonl", &lines(&[case["prompt"].clone()]));
-        let output = world.sami("sample --model model --prompts prompts.jsonl --max-new-tokens 24 --out samples.jsonl");
+        let output = world
+            .sami("sample --model model --prompts prompts.jsonl --max-new-tokens 24 --out samples.jsonl");
         assert!(output.status.success(), "{}", text(&output.stderr));
         assert_eq!(world.lines("samples.jsonl")[0]["tokens"], case["tokens"], "{}", case["scenario"]);
         let inspected = world.json("inspect model");
@@ -93,7 +97,12 @@ fn a_text_ends_where_generate_ends_it_with_the_same_tokens() {
         match case["scenario"].as_str().unwrap() {
             "each another" => said = world.succeed("inspect model"),
             "all the same" => {
-                let files = json!(["generation_config.json", "generation_config.json", "config.json", "tokenizer_config.json"]);
+                let files = json!([
+                    "generation_config.json",
+                    "generation_config.json",
+                    "config.json",
+                    "tokenizer_config.json"
+                ]);
                 assert_eq!(stop[0]["named_by"], files);
             }
             "end of turn" => assert_eq!(stop[1]["named_by"], json!(["chat_template.jinja (end of turn)"])),
@@ -107,7 +116,11 @@ fn a_text_ends_where_generate_ends_it_with_the_same_tokens() {
             _ => {}
         }
     }
-    let names = ["</s> (2), named by generation_config.json", ", named by config.json", ", named by tokenizer_config.json"];
+    let names = [
+        "</s> (2), named by generation_config.json",
+        ", named by config.json",
+        ", named by tokenizer_config.json",
+    ];
     assert!(names.iter().all(|name| said.contains(name)), "{said}");
 }
 
@@ -168,9 +181,12 @@ fn one_pair_file_goes_from_generate_to_score_and_train_in_one_format() {
     let pairs = world.lines("pairs.jsonl");
     world.succeed("score --model model --pairs pairs.jsonl --out scores.jsonl");
     assert_scored_as_conversations(&world, "pairs.jsonl", "scores.jsonl");
-    world.succeed("train --model model --pairs pairs.jsonl --out trained --steps 1 --batch-size 2 --no-shuffle");
+    world.succeed(
+        "train --model model --pairs pairs.jsonl --out trained --steps 1 --batch-size 2 --no-shuffle",
+    );
     let step = &world.lines("trained/metrics.jsonl")[0];
-    let losses: Vec<f64> = world.lines("scores.jsonl").iter().map(|one| one["loss"].as_f64().unwrap()).collect();
+    let losses: Vec<f64> =
+        world.lines("scores.jsonl").iter().map(|one| one["loss"].as_f64().unwrap()).collect();
     let mean = losses.iter().sum::<f64>() / losses.len() as f64;
     assert!((step["train/loss"].as_f64().unwrap() - mean).abs() < 1e-5, "{step} {mean}");
 
@@ -182,7 +198,8 @@ fn one_pair_file_goes_from_generate_to_score_and_train_in_one_format() {
     for command in ["score --out s.jsonl", "train --out t --steps 1"] {
         let output = world.sami(&format!("{command} --model model --pairs mixed.jsonl"));
         let words = text(&output.stderr);
-        let expected = "--pairs: mixed.jsonl has 1 sets of prompts to continue and 1 of a user's turns (\"chat\": true)";
+        let expected =
+            "--pairs: mixed.jsonl has 1 sets of prompts to continue and 1 of a user's turns (\"chat\": true)";
         assert!(!output.status.success() && words.contains(expected), "{words}");
     }
     let output = world.sami("score --model bare --pairs pairs.jsonl --out s.jsonl");
@@ -211,12 +228,15 @@ fn generate_samples_after_the_turn_that_a_chat_has() {
     let prompts: Vec<Value> =
         pairs.iter().flat_map(|pair| pair["prompts"].as_array().unwrap().clone()).collect();
     world.write("prompts.jsonl", &lines(&prompts));
-    world.succeed("sample --model model --chat --prompts prompts.jsonl --max-new-tokens 8 --out answers.jsonl");
+    world.succeed(
+        "sample --model model --chat --prompts prompts.jsonl --max-new-tokens 8 --out answers.jsonl",
+    );
     let sampled: Vec<Value> = pairs
         .iter()
         .flat_map(|pair| pair["responses"].as_array().unwrap().iter().map(|one| one["token_ids"].clone()))
         .collect();
-    let answered: Vec<Value> = world.lines("answers.jsonl").into_iter().map(|line| line["tokens"].clone()).collect();
+    let answered: Vec<Value> =
+        world.lines("answers.jsonl").into_iter().map(|line| line["tokens"].clone()).collect();
     // A response whose text was trimmed has no tokens of its own.
     let whole: Vec<(Value, Value)> =
         sampled.into_iter().zip(answered).filter(|(sampled, _)| !sampled.is_null()).collect();

@@ -160,7 +160,7 @@ pub enum Error {
         reason: String,
     },
     /// The system refused threads.
-    #[error("{threads} threads could not be started: {reason}; ask for fewer with --threads")]
+    #[error("{threads} threads could not be started: {reason}; ask for fewer")]
     Threads {
         /// How many were asked for.
         threads: usize,
