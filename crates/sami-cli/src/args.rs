@@ -21,9 +21,6 @@ pub(crate) struct ModelArgs {
     /// cpu or cuda:N.
     #[arg(long, default_value = "cpu")]
     pub(crate) device: Device,
-    /// Threads inside one operation; default: LibTorch's choice.
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
-    pub(crate) threads: Option<usize>,
     /// At most this many packed tokens go through the model at once. Default: by the memory that is free; 4096 in training.
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
     pub(crate) token_budget: Option<usize>,

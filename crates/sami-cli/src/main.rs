@@ -9,12 +9,14 @@ mod output;
 mod pairs;
 mod progress;
 mod server;
+mod threads;
 mod wiring;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::args::at_least_one;
 use crate::commands::Command;
 use crate::context::Context;
 use crate::output::say;
@@ -40,6 +42,9 @@ struct Cli {
     /// Log more; twice for debugging. SAMI_LOG overrides it, by crate (SAMI_LOG=sami_torch=debug).
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = EVERYWHERE)]
     verbose: u8,
+    /// Threads that compute. Default: OMP_NUM_THREADS, or the libraries' choice.
+    #[arg(long, global = true, value_name = "N", value_parser = at_least_one, help_heading = EVERYWHERE)]
+    threads: Option<usize>,
     #[command(subcommand)]
     command: Command,
 }
@@ -47,6 +52,7 @@ struct Cli {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(cli.verbose);
+    threads::settle(cli.threads);
     progress::listen_for_interrupts();
     if cli.quiet {
         output::be_quiet();

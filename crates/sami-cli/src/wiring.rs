@@ -2,7 +2,7 @@
 
 use sami_driver::recipe::Origin;
 use sami_policy::{SamplingParams, SamplingParamsBuilder};
-use sami_torch::{EngineOptions, TorchPolicy, set_threads};
+use sami_torch::{EngineOptions, TorchPolicy};
 
 use crate::args::{ModelArgs, SamplingArgs};
 use crate::failure::Failure;
@@ -20,13 +20,9 @@ pub(crate) fn origin() -> Origin {
 }
 
 impl ModelArgs {
-    /// Opens the model, then sets the threads: LibTorch's CUDA library must come before the first LibTorch call.
+    /// Opens the model.
     pub(crate) fn open(&self, engine: &EngineOptions) -> Result<TorchPolicy, Failure> {
-        let policy = TorchPolicy::open(&hub::model(&self.model)?, engine)?;
-        if let Some(threads) = self.threads {
-            set_threads(threads);
-        }
-        Ok(policy)
+        Ok(TorchPolicy::open(&hub::model(&self.model)?, engine)?)
     }
 
     /// The engine for scoring and sampling.
