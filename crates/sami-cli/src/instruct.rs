@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use sami_policy::{
-    ChatMessage, ChatRequest, ChatSampler, ContrastPolicy, ContrastSet, GradientOf, Refusal, Role, Sample,
-    SampleRequest, Sampler, SamplingParams, SetLogps,
+    ChatMessage, ContrastPolicy, ContrastSet, GradientOf, Refusal, Role, Sample, SampleRequest, Sampler,
+    SamplingParams, SetLogps,
 };
 use sami_torch::{ChatTemplate, Error, TorchPolicy};
 
@@ -33,6 +33,14 @@ impl Instructed {
         self.template.render(&[ChatMessage::new(Role::User, prompt)], true)
     }
 
+    /// The request as a turn, or why the chat format refuses it.
+    fn request(&self, request: &SampleRequest) -> Result<Result<SampleRequest, Refusal>, Error> {
+        match self.turn(&request.prompt) {
+            Ok(prompt) => Ok(Ok(SampleRequest { prompt, stream: request.stream })),
+            Err(error) => error.into_refusal().map(Err),
+        }
+    }
+
     fn turns(&self, sets: &[ContrastSet]) -> Result<Vec<ContrastSet>, Error> {
         let each = sets.iter().map(|set| {
             let prompts =
@@ -52,11 +60,29 @@ impl Sampler for Instructed {
         requests: &[SampleRequest],
         params: &SamplingParams,
     ) -> Result<Vec<Result<Sample, Refusal>>, Error> {
-        let turn = |request: &SampleRequest| ChatRequest {
-            messages: vec![ChatMessage::new(Role::User, request.prompt.clone())],
-            stream: request.stream,
-        };
-        self.policy.sample_chat(&requests.iter().map(turn).collect::<Vec<_>>(), params)
+        let turns: Vec<_> = requests.iter().map(|request| self.request(request)).collect::<Result<_, _>>()?;
+        let asked: Vec<SampleRequest> = turns.iter().flatten().cloned().collect();
+        let mut samples = self.policy.sample(&asked, params)?.into_iter();
+        let outcomes = turns.into_iter().filter_map(|turn| match turn {
+            Ok(_) => samples.next(),
+            Err(refusal) => Some(Err(refusal)),
+        });
+        Ok(outcomes.collect())
+    }
+
+    fn prompt_refusal(
+        &self,
+        request: &SampleRequest,
+        params: &SamplingParams,
+    ) -> Result<Option<Refusal>, Error> {
+        match self.request(request)? {
+            Ok(turn) => self.policy.prompt_refusal(&turn, params),
+            Err(refusal) => Ok(Some(refusal)),
+        }
+    }
+
+    fn set_refusal(&self, set: &ContrastSet) -> Result<Option<Refusal>, Error> {
+        self.refusal(set)
     }
 }
 
@@ -65,6 +91,13 @@ impl ContrastPolicy for Instructed {
 
     fn score(&mut self, sets: &[ContrastSet]) -> Result<Vec<SetLogps>, Error> {
         self.policy.score(&self.turns(sets)?)
+    }
+
+    fn refusal(&self, set: &ContrastSet) -> Result<Option<Refusal>, Error> {
+        match self.turns(std::slice::from_ref(set)) {
+            Ok(turns) => turns.first().map_or(Ok(None), |set| self.policy.refusal(set)),
+            Err(error) => error.into_refusal().map(Some),
+        }
     }
 
     fn contrast_step(
