@@ -219,8 +219,11 @@ fn a_run_replaces_them_and_its_evaluation_leaves_them_out() {
     world.write("recipe.toml", &recipe.replace("[training]", "[training]\niterations = 1"));
     // A third of the queries, so that held-out ones are among them, and others that are asked.
     let mut lines: Vec<String> = world.read("queries.jsonl").lines().map(str::to_owned).collect();
-    let bad = json!({"chosen": format!("\n\nHuman: {}\n\nAssistant: Yes.", long())}).to_string();
-    lines.iter_mut().step_by(3).for_each(|line| line.clone_from(&bad));
+    // Each of its own: a query that stands twice is asked once.
+    for (number, line) in lines.iter_mut().enumerate().step_by(3) {
+        let text = format!("\n\nHuman: {number}. {}\n\nAssistant: Yes.", long());
+        *line = json!({"chosen": text}).to_string();
+    }
     world.write("queries.jsonl", &(lines.join("\n") + "\n"));
     let found = world.json("run recipe.toml --out run");
     let pairs = world.lines("run/iteration-1/pairs.jsonl");
