@@ -7,9 +7,9 @@ use sami_torch::PromptFormat;
 
 use crate::failure::Failure;
 
-/// Reads the whole file: how many contrast sets it keeps, and what their prompts are. A file that mixes both kinds of prompts
+/// Reads the whole file: what the prompts of its kept sets are. A file that mixes both kinds of prompts
 /// is refused, for a model is opened for one.
-pub(crate) fn look_through(path: &Path) -> Result<(usize, PromptFormat), Failure> {
+pub(crate) fn prompt_format(path: &Path) -> Result<PromptFormat, Failure> {
     let (mut raw, mut turns) = (0, 0);
     for record in PairReader::open(path)? {
         let record = record?;
@@ -26,6 +26,5 @@ pub(crate) fn look_through(path: &Path) -> Result<(usize, PromptFormat), Failure
         );
         return Err(Failure::Argument { argument: "--pairs", reason });
     }
-    let format = if turns > 0 { PromptFormat::UserTurn } else { PromptFormat::Raw };
-    Ok((raw + turns, format))
+    Ok(if turns > 0 { PromptFormat::UserTurn } else { PromptFormat::Raw })
 }

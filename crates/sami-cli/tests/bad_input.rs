@@ -118,7 +118,7 @@ fn wrong_input_is_refused_with_its_place() {
             "one.jsonl, line 1: query \"q\": it has 2 constitutions and 1 prompts",
         ),
         (&format!("{score} target.jsonl"), "responses[1].constitution is 7, but there are 2"),
-        (&format!("{score} rejected.jsonl"), "all its pairs were rejected"),
+        (&format!("{score} rejected.jsonl"), "rejected.jsonl holds no pair that was kept; 1 were rejected"),
         (&format!("{score} paper.json"), "entry 0 has no response"),
         ("score --model absent --pairs good.jsonl --out s.jsonl", "absent"),
         ("score --model config-only --pairs good.jsonl --out s.jsonl", "config-only"),

@@ -34,6 +34,22 @@ fn record(id: &str) -> PairRecord {
 }
 
 #[test]
+fn a_refusal_stands_in_its_line_and_is_absent_elsewhere() {
+    let refused = PairRecord {
+        responses: vec![],
+        rejected: vec![Rejection::PromptRefused],
+        refusal: Some("too long".into()),
+        ..record("x:1")
+    };
+    let line = serde_json::to_string(&refused).unwrap();
+    let end = r#""responses":[],"rejected":["prompt-refused"],"refusal":"too long"}"#;
+    assert!(line.ends_with(end), "{line}");
+    assert_eq!(serde_json::from_str::<PairRecord>(&line).unwrap(), refused);
+    assert_eq!(refused.check(), Ok(()));
+    assert!(!serde_json::to_string(&record("x:1")).unwrap().contains("refusal"));
+}
+
+#[test]
 fn a_record_is_one_line_of_this_shape() {
     let line = concat!(
         r#"{"id":"x:1","query":"Why?","constitutions":[{"id":"a","text":"1. a is what counts."},"#,

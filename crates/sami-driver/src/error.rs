@@ -19,6 +19,8 @@ pub type PolicyError = Box<dyn StdError + Send + Sync>;
 pub enum Doing {
     /// Opening a model.
     Open,
+    /// Looking whether the model can take queries and contrast sets.
+    Check,
     /// Sampling responses.
     Sample,
     /// Scoring contrast sets.
@@ -39,6 +41,7 @@ impl fmt::Display for Doing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Open => "opening the model",
+            Self::Check => "checking queries and contrast sets",
             Self::Sample => "sampling responses",
             Self::Score => "scoring contrast sets",
             Self::Gradient => "computing the gradient",
@@ -236,6 +239,43 @@ pub enum DriverError {
         /// The reasons with their counts.
         reasons: String,
     },
+    /// A query or set that the model cannot take, where every one must be taken.
+    #[error("query {id} is refused, and strict allows none to be left out: {reason}")]
+    Refused {
+        /// The query.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing is left to work with.
+    #[error(
+        "all {refused} queries are refused, so nothing is left to work with; most often like {id}: {reason}"
+    )]
+    AllRefused {
+        /// How many.
+        refused: usize,
+        /// One with the most frequent reason.
+        id: String,
+        /// Its reason.
+        reason: String,
+    },
+    /// The queries that the model can take are fewer than are needed; found before anything is sampled.
+    #[error(
+        "{needed} more queries are needed, and the model can take {usable} of those that are left; it refuses {refused}, most often \
+         like {id}: {reason}. Add data, or lower sampling.max_new_tokens"
+    )]
+    TooFewUsable {
+        /// Queries that are still needed.
+        needed: usize,
+        /// Queries that the model can take.
+        usable: usize,
+        /// Queries that it cannot take.
+        refused: usize,
+        /// One of those with the most frequent reason.
+        id: String,
+        /// Its reason.
+        reason: String,
+    },
     /// The run directory belongs to another recipe.
     #[error(
         "{path} was made by another recipe: {fields} differ; choose another directory, or restore the recipe"
@@ -355,6 +395,9 @@ impl DriverError {
             | Self::ForeignPair { .. }
             | Self::TooFewQueries { .. }
             | Self::QueriesExhausted { .. }
+            | Self::Refused { .. }
+            | Self::AllRefused { .. }
+            | Self::TooFewUsable { .. }
             | Self::OtherRecipe { .. }
             | Self::OtherVersion { .. }
             | Self::SeveralGpus { .. }

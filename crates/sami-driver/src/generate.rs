@@ -1,6 +1,6 @@
 //! Stage 2: responses of a policy to queries under constitutions.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sami_constitution::{Constitution, ConstitutionSource, Task};
 use sami_data::{
@@ -15,8 +15,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Doing, DriverError};
 use crate::events::{Event, Observer, Stage};
 use crate::files::whole_lines;
+use crate::screening::{Refused, most_frequent};
 use crate::sources::QuerySource;
 use crate::streams::{Purpose, stream};
+use crate::train::contrast_set;
 
 /// How many contrast sets a generation is to end with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub struct GenerateJob<'a> {
     pub score_eos: bool,
     /// Queries that are sampled and written together.
     pub chunk: usize,
+    /// A query that is refused ends the generation, instead of being rejected.
+    pub strict: bool,
     /// The pairs file; what an earlier process wrote to it is kept.
     pub out: PathBuf,
 }
@@ -63,6 +67,9 @@ pub struct GenerateReport {
     pub sampled: usize,
     /// Sets that were kept.
     pub kept: usize,
+    /// Sets that are rejected because the model or a server refuses them.
+    #[serde(default)]
+    pub refused: usize,
     /// Rejected sets by reason; a set with two reasons counts under both.
     pub rejected: RejectionCounts,
     /// Responses that the model ended with its end-of-sequence token.
@@ -77,6 +84,7 @@ impl GenerateReport {
     fn add(&mut self, record: &PairRecord) {
         self.sampled += 1;
         self.kept += usize::from(record.is_kept());
+        self.refused += usize::from(record.refusal.is_some());
         self.rejected.add(&record.rejected);
         for response in &record.responses {
             match response.finish {
@@ -98,7 +106,8 @@ impl GenerateReport {
 /// # Errors
 ///
 /// What the sampler or the templates refuse; lines in `job.out` that belong to other queries; fewer queries than are
-/// needed to replace rejected sets; [`DriverError::Cancelled`].
+/// needed to replace rejected sets, found before anything is sampled where the sampler can tell;
+/// [`DriverError::Refused`] if the job is strict; [`DriverError::AllRefused`]; [`DriverError::Cancelled`].
 pub fn generate<S: Sampler>(
     sampler: &mut S,
     job: &GenerateJob<'_>,
@@ -117,15 +126,30 @@ pub fn generate<S: Sampler>(
     if report.sampled > 0 {
         tracing::info!(path = %job.out.display(), sampled = report.sampled, kept = report.kept, "sampling goes on");
     }
+    if job.strict && report.refused > 0 {
+        refuse_first(job)?;
+    }
+    check_usable(sampler, job, &mut asked, &report)?;
     let mut lines = JsonlAppender::open_at(&job.out, report.sampled)?;
     let progress = |report: &GenerateReport| match job.wanted {
         Wanted::Kept(_) => report.kept,
         Wanted::All => report.sampled,
     };
     observer.event(Event::StageBegun { stage, done: progress(&report), total });
-    while let Some(chunk) = next_chunk(job, &report)? {
-        let chunk = asked.chunk(report.sampled, chunk)?;
+    loop {
+        let chunk = match next_chunk(job, &report) {
+            Ok(Some(chunk)) => asked.chunk(report.sampled, chunk)?,
+            Ok(None) => break,
+            Err(error) => return all_refused(job, &report).and(Err(error)),
+        };
         let records = sample_chunk(sampler, job, &filter, chunk)?;
+        if job.strict {
+            records
+                .iter()
+                .filter_map(refused)
+                .next()
+                .map_or(Ok(()), |one| Err(DriverError::Refused { id: one.id, reason: one.refused }))?;
+        }
         records.iter().try_for_each(|record| lines.append(record))?;
         lines.sync()?;
         for record in &records {
@@ -138,8 +162,114 @@ pub fn generate<S: Sampler>(
             return Err(DriverError::Cancelled { stage, done, total });
         }
     }
+    all_refused(job, &report)?;
     observer.event(Event::Generated(&report));
     Ok(report)
+}
+
+/// The whole lines of a pairs file that may still grow; none of an absent one.
+///
+/// # Errors
+///
+/// What reading meets; yields an error for a line that is no record.
+pub fn written_pairs(
+    path: &Path,
+) -> Result<impl Iterator<Item = Result<PairRecord, DriverError>>, DriverError> {
+    whole_lines(path)
+}
+
+fn refused(record: &PairRecord) -> Option<Refused> {
+    let refused = record.refusal.clone()?;
+    Some(Refused { id: record.id.clone(), refused })
+}
+
+/// The first refusal in the pairs file, as an error.
+fn refuse_first(job: &GenerateJob<'_>) -> Result<(), DriverError> {
+    for record in written_pairs(&job.out)? {
+        if let Some(Refused { id, refused: reason }) = refused(&record?) {
+            return Err(DriverError::Refused { id, reason });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to end where every query was refused.
+fn all_refused(job: &GenerateJob<'_>, report: &GenerateReport) -> Result<(), DriverError> {
+    if report.sampled == 0 || report.refused < report.sampled {
+        return Ok(());
+    }
+    let records = written_pairs(&job.out)?.collect::<Result<Vec<_>, _>>()?;
+    let all: Vec<Refused> = records.iter().filter_map(refused).collect();
+    most_frequent(&all).map_or(Ok(()), |one| {
+        let (id, reason) = (one.id.clone(), one.refused.clone());
+        Err(DriverError::AllRefused { refused: all.len(), id, reason })
+    })
+}
+
+/// Before anything is sampled: the queries that the sampler is not known to refuse must suffice, as far
+/// as no filter rejects a response. Of a strict job every query that is sure to be asked must be such.
+fn check_usable<S: Sampler>(
+    sampler: &S,
+    job: &GenerateJob<'_>,
+    asked: &mut Asked<'_>,
+    report: &GenerateReport,
+) -> Result<(), DriverError> {
+    let left = job.order.len() - report.sampled;
+    let needed = match job.wanted {
+        Wanted::Kept(wanted) => wanted.saturating_sub(report.kept),
+        Wanted::All if job.strict => left,
+        Wanted::All => usize::from(left > 0 && report.refused == report.sampled),
+    };
+    let (mut usable, mut refusals) = (0, Vec::new());
+    for next in report.sampled..job.order.len() {
+        if usable >= needed {
+            return Ok(());
+        }
+        let Some((position, query)) = asked.chunk(next, 1)?.first() else { break };
+        let (_, requests) = requests(job, *position, query)?;
+        let mut found = None;
+        for request in &requests {
+            found = sampler.prompt_refusal(request, job.params).map_err(|e| Doing::Check.failed(e))?;
+            if found.is_some() {
+                break;
+            }
+        }
+        match found {
+            None => usable += 1,
+            Some(refusal) => {
+                let (id, reason) = (query.id.clone(), refusal.message);
+                if job.strict {
+                    return Err(DriverError::Refused { id, reason });
+                }
+                refusals.push(Refused { id, refused: reason });
+            }
+        }
+    }
+    let Some(one) = most_frequent(&refusals).filter(|_| usable < needed) else { return Ok(()) };
+    let (refused, id, reason) = (refusals.len(), one.id.clone(), one.refused.clone());
+    Err(match usable {
+        0 if report.sampled == 0 => DriverError::AllRefused { refused, id, reason },
+        _ => DriverError::TooFewUsable { needed, usable, refused, id, reason },
+    })
+}
+
+/// A query's constitutions, and a request for each.
+fn requests(
+    job: &GenerateJob<'_>,
+    position: usize,
+    query: &Query,
+) -> Result<(Vec<Constitution>, Vec<SampleRequest>), DriverError> {
+    let (iteration, number) = (job.iteration as u64, position as u64);
+    let mut draw = stream(job.seed, iteration, number, Purpose::Constitutions);
+    let constitutions = job.constitutions.for_query(&query.id, job.n_constitutions, &mut draw)?;
+    let mut requests = Vec::with_capacity(constitutions.len());
+    for (index, constitution) in constitutions.iter().enumerate() {
+        requests.push(SampleRequest {
+            prompt: job.task.sampling_prompt(constitution, &query.text)?,
+            stream: StreamKey::new(job.seed, iteration, number, index as u64),
+        });
+    }
+    Ok((constitutions, requests))
 }
 
 /// How many queries to sample next, given what has been sampled; `None` when there is enough.
@@ -233,29 +363,23 @@ fn sample_chunk<S: Sampler>(
     filter: &ResponseFilter,
     chunk: &[(usize, Query)],
 ) -> Result<Vec<PairRecord>, DriverError> {
-    let mut requests = Vec::with_capacity(chunk.len() * job.n_constitutions);
+    let mut all = Vec::with_capacity(chunk.len() * job.n_constitutions);
     let mut plans = Vec::with_capacity(chunk.len());
     for (position, query) in chunk {
-        let (iteration, number) = (job.iteration as u64, *position as u64);
-        let mut draw = stream(job.seed, iteration, number, Purpose::Constitutions);
-        let constitutions = job.constitutions.for_query(&query.id, job.n_constitutions, &mut draw)?;
-        for (index, constitution) in constitutions.iter().enumerate() {
-            requests.push(SampleRequest {
-                prompt: job.task.sampling_prompt(constitution, &query.text)?,
-                stream: StreamKey::new(job.seed, iteration, number, index as u64),
-            });
-        }
+        let (constitutions, requests) = requests(job, *position, query)?;
+        all.extend(requests);
         plans.push((*position, query, constitutions));
     }
-    let samples = sampler.sample(&requests, job.params).map_err(|e| Doing::Sample.failed(e))?;
-    if samples.len() != requests.len() {
-        return Err(DriverError::SampleCount { asked: requests.len(), got: samples.len() });
+    let samples = sampler.sample(&all, job.params).map_err(|e| Doing::Sample.failed(e))?;
+    if samples.len() != all.len() {
+        return Err(DriverError::SampleCount { asked: all.len(), got: samples.len() });
     }
     let mut samples = samples.into_iter();
     plans
         .into_iter()
         .map(|(position, query, constitutions)| {
-            record(job, filter, (position, query), &constitutions, &mut samples)
+            let record = record(job, filter, (position, query), &constitutions, &mut samples)?;
+            screened(sampler, record)
         })
         .collect()
 }
@@ -301,8 +425,19 @@ fn record(
     })
 }
 
+/// The record, rejected if the sampling model could not score it.
+fn screened<S: Sampler>(sampler: &S, record: PairRecord) -> Result<PairRecord, DriverError> {
+    if !record.is_kept() {
+        return Ok(record);
+    }
+    let set = contrast_set(&record)?;
+    let refusal = sampler.set_refusal(&set).map_err(|e| Doing::Check.failed(e))?;
+    let rejected = refusal.iter().map(|_| Rejection::SetRefused).collect();
+    Ok(PairRecord { rejected, refusal: refusal.map(|refusal| refusal.message), ..record })
+}
+
 /// The reason of a set that is left out because a request of it was refused.
-pub(crate) fn rejection(cause: RefusalCause) -> Rejection {
+fn rejection(cause: RefusalCause) -> Rejection {
     match cause {
         RefusalCause::Prompt => Rejection::PromptRefused,
         RefusalCause::Server => Rejection::ServerRefused,

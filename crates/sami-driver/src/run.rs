@@ -4,18 +4,19 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use sami_constitution::{ConstitutionSource, Task};
-use sami_data::{JsonlAppender, QueryIndex, RunDir, RunLock, RunStage, write_json};
+use sami_data::{JsonlAppender, QueryIndex, RejectionCounts, RunDir, RunLock, RunStage, write_json};
 use sami_policy::{ContrastSet, PolicyProvider, SamplingParams, Start, TrainablePolicy};
 
 use crate::batches::{Batches, Order};
 use crate::error::{Doing, DriverError, PolicyError};
 use crate::events::{Event, Observer};
 use crate::files::{figures, remove_dir, sweep, whole_lines};
-use crate::generate::{GenerateJob, Wanted, generate, is_generated};
+use crate::generate::{GenerateJob, Wanted, generate, is_generated, written_pairs};
 use crate::guards::GuardReport;
 use crate::plan::QueryPlan;
 use crate::recipe::{Origin, StartFrom, ValidRecipe};
 use crate::score::{ScoreSummary, SetScore, score, summarize};
+use crate::screening::{Screening, TakenSets};
 use crate::setup::{claim, load_constitutions, load_queries, refuse_foreign, write_constitutions};
 use crate::sources::{PairSets, SetSource};
 use crate::train::{TrainJob, read_sets, train};
@@ -50,6 +51,8 @@ pub struct RunReport {
     pub last: usize,
     /// Why the run ended early, if it did.
     pub stopped: Option<GuardReport>,
+    /// Sets of the iterations that were left out because the model, or a server, refused them; by reason.
+    pub refused: RejectionCounts,
     /// The model at the end: π of the last iteration, with its model card.
     pub final_model: PathBuf,
 }
@@ -193,9 +196,24 @@ impl<P: PolicyProvider> Driver<P> {
             (0, Some(report)) => Err(DriverError::Collapsed { report: Box::new(report) }),
             (last, stopped) => {
                 let final_model = self.finish(last, stopped.as_ref(), &evaluations)?;
-                Ok(RunReport { checkpoints, evaluations, last, stopped, final_model })
+                let refused = self.refused()?;
+                Ok(RunReport { checkpoints, evaluations, last, stopped, refused, final_model })
             }
         }
+    }
+
+    /// The sets that were left out of the iterations because they were refused.
+    fn refused(&self) -> Result<RejectionCounts, DriverError> {
+        let mut refused = RejectionCounts::default();
+        for iteration in 1..=self.recipe.training.iterations {
+            for record in written_pairs(&self.run.iteration(iteration).pairs())? {
+                let record = record?;
+                if record.refusal.is_some() {
+                    refused.add(&record.rejected);
+                }
+            }
+        }
+        Ok(refused)
     }
 
     /// π_η's directory; `None` for π_0, the base.
@@ -230,6 +248,7 @@ impl<P: PolicyProvider> Driver<P> {
             params: &self.params,
             score_eos: self.recipe.task.score_eos,
             chunk: self.recipe.sampling.chunk,
+            strict: self.recipe.data.strict,
             out: PathBuf::new(),
         }
     }
@@ -275,6 +294,10 @@ impl<P: PolicyProvider> Driver<P> {
             let previous = self.checkpoint(iteration - 1).filter(|_| training.start == StartFrom::Previous);
             let start = previous.as_deref().map_or(Start::Base, Start::Checkpoint);
             let mut policy = self.provider.policy(start).map_err(|e| Doing::Open.failed(e))?;
+            // Where another program samples, it cannot tell what the policy will take.
+            let screening = Screening::new(&policy, &mut sets, self.recipe.data.strict)?;
+            screening.write(&self.run.iteration(iteration).root().join("refused.jsonl"))?;
+            let mut sets = TakenSets::new(&mut sets, &screening);
             let batches = Batches::new(sets.count(), training.batch_size, Order::Sequential);
             let job = TrainJob {
                 iteration,

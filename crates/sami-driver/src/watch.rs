@@ -71,7 +71,8 @@ impl<P: PolicyProvider> Driver<P> {
         {
             if record.is_kept() {
                 records.push(record);
-            } else {
+            } else if record.refusal.is_none() {
+                // What the model was never asked says nothing of its text.
                 rejected += 1;
             }
         }

@@ -14,8 +14,8 @@ use std::fmt;
 use sami_core::{Estimate, MiAccumulator, Objective, mutual_information_with_targets};
 use sami_data::{Candidate, Finish, PairResponse, Rejection, RejectionCounts, ResponseFilter, Sampled};
 use sami_policy::{
-    ContrastPolicy, ContrastResponse, ContrastSet, FinishReason, RefusalCause, Sample, SampleRequest,
-    Sampler, SamplingParams, SetLogps, StreamKey, TrainablePolicy,
+    ContrastPolicy, ContrastResponse, ContrastSet, FinishReason, Refusal, RefusalCause, Sample,
+    SampleRequest, Sampler, SamplingParams, SetLogps, StreamKey, TrainablePolicy,
 };
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,17 @@ pub struct Asked {
     pub sets: Vec<ContrastSet>,
     /// Why others were not.
     pub rejected: RejectionCounts,
+    /// Queries that the model, or a server, refused, and its words.
+    pub refused: Vec<RefusedQuery>,
+}
+
+/// A query that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedQuery {
+    /// Its id.
+    pub id: String,
+    /// Why.
+    pub refused: String,
 }
 
 /// Lets the model answer each prompt once. Responses are treated as in training: the task's edits, and its reasons to leave a
@@ -53,7 +64,7 @@ pub struct Asked {
 ///
 /// # Errors
 ///
-/// What the sampler refuses.
+/// What concerns all requests; a refused one is counted.
 pub fn ask<S: Sampler>(
     sampler: &mut S,
     prompts: &[Prompts],
@@ -72,12 +83,15 @@ pub fn ask<S: Sampler>(
     let mut asked = Asked::default();
     for one in prompts {
         let given = samples.by_ref().take(one.sampling.len()).enumerate();
-        let (mut responses, mut reasons) = (Vec::new(), Vec::new());
+        let (mut responses, mut reasons, mut refused) = (Vec::new(), Vec::new(), None);
         for (constitution, sample) in given {
             match sample {
                 // The paper's code masks the end of a response.
                 Ok(sample) => responses.push(filter.response(constitution, sampled(sample), false)),
-                Err(refusal) => reasons.push(rejection(refusal.cause)),
+                Err(refusal) => {
+                    reasons.push(rejection(refusal.cause));
+                    refused = refused.or(Some(refusal));
+                }
             }
         }
         reasons.extend(filter.reject(&responses.iter().map(Candidate::from).collect::<Vec<_>>()));
@@ -89,10 +103,19 @@ pub fn ask<S: Sampler>(
                     ContrastResponse { text, token_ids, constitution }
                 });
             match ContrastSet::new(one.id.clone(), one.training.clone(), responses.collect()) {
-                Ok(set) => asked.sets.push(set),
+                Ok(set) => match sampler.set_refusal(&set)? {
+                    None => asked.sets.push(set),
+                    Some(refusal) => {
+                        reasons.push(Rejection::SetRefused);
+                        refused = Some(refusal);
+                    }
+                },
                 Err(_) => reasons.push(Rejection::Empty),
             }
         }
+        asked.refused.extend(
+            refused.map(|Refusal { message: refused, .. }| RefusedQuery { id: one.id.clone(), refused }),
+        );
         asked.rejected.add(&reasons);
     }
     Ok(asked)
@@ -120,6 +143,7 @@ impl Asked {
     /// Adds what another call came to.
     pub fn extend(&mut self, other: Self) {
         self.sets.extend(other.sets);
+        self.refused.extend(other.refused);
         for (reason, count) in other.rejected.iter() {
             (0..count).for_each(|_| self.rejected.add(std::slice::from_ref(reason)));
         }

@@ -7,6 +7,8 @@ use sami_core::Reduction;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::Refusal;
+
 /// A response y inside a [`ContrastSet`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContrastResponse {
@@ -179,6 +181,17 @@ pub trait ContrastPolicy {
 
     /// The log-probabilities of every set, in order, without touching gradients.
     fn score(&mut self, sets: &[ContrastSet]) -> Result<Vec<SetLogps>, Self::Error>;
+
+    /// Why this set cannot be scored or trained on, where it cannot: a prompt with a response is too long,
+    /// or holds a token that the model does not know. Computes nothing with the model. By default every
+    /// set can.
+    ///
+    /// # Errors
+    ///
+    /// What concerns all sets.
+    fn refusal(&self, _set: &ContrastSet) -> Result<Option<Refusal>, Self::Error> {
+        Ok(None)
+    }
 
     /// Scores every set and adds the gradient of Σ G ⊙ sum_logps + κ·kl, with (G, κ) = `gradient(index, logps)` held constant,
     /// to what has been accumulated since the last update. Returns the log-probabilities, in order.

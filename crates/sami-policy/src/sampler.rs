@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::ContrastSet;
+
 /// The key of one request's own random stream (a ChaCha key).
 ///
 /// Draws depend on the key alone: not on the other requests of a batch, on resuming, or on the number of processes.
@@ -213,6 +215,30 @@ pub trait Sampler {
         requests: &[SampleRequest],
         params: &SamplingParams,
     ) -> Result<Vec<Result<Sample, Refusal>>, Self::Error>;
+
+    /// The refusal of a request, as far as it can be known without sampling; `None` where it has to be
+    /// tried, as with a server.
+    ///
+    /// # Errors
+    ///
+    /// What concerns all requests.
+    fn prompt_refusal(
+        &self,
+        _request: &SampleRequest,
+        _params: &SamplingParams,
+    ) -> Result<Option<Refusal>, Self::Error> {
+        Ok(None)
+    }
+
+    /// Why the sampling model, as a policy, could not score this set of its responses; `None` where it
+    /// could, or where nothing is known, as with a server.
+    ///
+    /// # Errors
+    ///
+    /// What concerns all sets.
+    fn set_refusal(&self, _set: &ContrastSet) -> Result<Option<Refusal>, Self::Error> {
+        Ok(None)
+    }
 }
 
 #[cfg(test)]

@@ -358,6 +358,19 @@ impl TorchPolicy {
         Plan { crew, token_budget: self.budgets.of(work), recompute: self.options.recompute, dropout }
     }
 
+    fn encode(&self, request: &SampleRequest) -> Result<Prompt> {
+        let ids = self.encode_prompt(&request.prompt, "the prompt")?;
+        Ok(Prompt { ids, stream: request.stream })
+    }
+
+    /// What stands in the way of scoring a set.
+    fn refusal_of(&self, set: &ContrastSet) -> Result<Option<Refusal>> {
+        match TokenisedSet::new(set, self.options.prompt_format, &self.tokenizer, &self.model) {
+            Ok(_) => Ok(None),
+            Err(error) => error.into_refusal().map(Some),
+        }
+    }
+
     fn tokenise(&mut self, sets: &[ContrastSet]) -> Result<Vec<TokenisedSet>> {
         let sets: Vec<TokenisedSet> = sets
             .iter()
@@ -437,11 +450,19 @@ impl Sampler for TorchPolicy {
         requests: &[SampleRequest],
         params: &SamplingParams,
     ) -> Result<Vec<Result<Sample, Refusal>>> {
-        let encode = |request: &SampleRequest| {
-            let ids = self.encode_prompt(&request.prompt, "the prompt")?;
-            Ok(Prompt { ids, stream: request.stream })
-        };
-        self.generate(requests.iter().map(encode), params)
+        self.generate(requests.iter().map(|request| self.encode(request)), params)
+    }
+
+    fn prompt_refusal(&self, request: &SampleRequest, params: &SamplingParams) -> Result<Option<Refusal>> {
+        let prompt = self.encode(request);
+        match prompt.and_then(|prompt| prompt.check(&self.model, params.max_new_tokens)) {
+            Ok(()) => Ok(None),
+            Err(error) => error.into_refusal().map(Some),
+        }
+    }
+
+    fn set_refusal(&self, set: &ContrastSet) -> Result<Option<Refusal>> {
+        self.refusal_of(set)
     }
 }
 
@@ -469,6 +490,10 @@ impl ContrastPolicy for TorchPolicy {
     fn score(&mut self, sets: &[ContrastSet]) -> Result<Vec<SetLogps>> {
         let sets = self.tokenise(sets)?;
         score(&self.model, self.plan(&self.crew, Work::Score), &sets)
+    }
+
+    fn refusal(&self, set: &ContrastSet) -> Result<Option<Refusal>> {
+        self.refusal_of(set)
     }
 
     fn contrast_step(

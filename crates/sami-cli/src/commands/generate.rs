@@ -64,6 +64,9 @@ pub(crate) struct Args {
     /// Count a sampled end-of-sequence token as part of its response.
     #[arg(long)]
     pub(crate) score_eos: bool,
+    /// End with an error where the model cannot take a query, instead of leaving it out and going on.
+    #[arg(long)]
+    pub(crate) strict: bool,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
 }
@@ -113,6 +116,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         params: &params,
         score_eos: args.score_eos,
         chunk: args.chunk,
+        strict: args.strict,
         out: args.out.clone(),
     };
     let mut progress = context.progress();

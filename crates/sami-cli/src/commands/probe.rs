@@ -5,8 +5,11 @@ use std::fmt;
 use sami_constitution::{Article, Constitution, ConstitutionSpace, Task};
 use sami_core::{Estimate, Objective};
 use sami_data::{Query, RejectionCounts, ResponseFilter, read_queries};
+use sami_driver::DriverError;
 use sami_eval::evaluation::PrincipleInformation;
-use sami_eval::probe::{Asked, Connection, GradientSignal, Information, Prompts, ask, information};
+use sami_eval::probe::{
+    Asked, Connection, GradientSignal, Information, Prompts, RefusedQuery, ask, information,
+};
 use sami_policy::SamplingParams;
 use sami_torch::{EngineOptions, TorchPolicy, Work, plan_memory};
 use serde::Serialize;
@@ -50,6 +53,9 @@ pub(crate) struct Args {
     /// Seed of all draws.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+    /// End with an error where the model cannot take a query, instead of leaving it out and going on.
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// Leave the gradient out: half the time, and the memory of scoring alone.
     #[arg(long)]
     pub(crate) no_gradient: bool,
@@ -60,6 +66,9 @@ pub(crate) struct Args {
 struct Found {
     queries: usize,
     rejected: RejectionCounts,
+    /// Queries that the model cannot take.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refused: Vec<RefusedQuery>,
     /// Over all constitutions; nats.
     mi: Estimate,
     cap: f64,
@@ -101,6 +110,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let mut probe = Probe { args, context, task: &task, filter, params, policy: &mut policy };
     let contrast = probe.ask("constitutions", &queries, &kinds.all, 0)?;
     let Some(Information { all: mi, principles }) = probe.information(&contrast, &kinds.all)? else {
+        if let (true, Some(one)) = (contrast.refused.len() == queries.len(), contrast.refused.first()) {
+            return Err(DriverError::AllRefused {
+                refused: contrast.refused.len(),
+                id: one.id.clone(),
+                reason: one.refused.clone(),
+            }
+            .into());
+        }
         let reason =
             format!("every response was filtered out ({}); look at the task's rules", contrast.rejected);
         return Err(Failure::Argument { argument: "--task", reason });
@@ -111,6 +128,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let found = Found {
         queries: queries.len(),
         rejected: contrast.rejected,
+        refused: contrast.refused,
         connection: Connection::decide(&mi, floor.as_ref()),
         mi,
         cap: (kinds.all.len() as f64).ln(),
@@ -180,6 +198,10 @@ impl Probe<'_> {
             }
             let draws = (self.args.seed, number + (chunk << 32));
             let asked = ask(self.policy, &prompts, &self.filter, &self.params, draws)?;
+            if let (true, Some(one)) = (self.args.strict, asked.refused.first()) {
+                let (id, reason) = (one.id.clone(), one.refused.clone());
+                return Err(DriverError::Refused { id, reason }.into());
+            }
             all.extend(asked);
             progress.advance(what, (chunk as usize * CHUNK + part.len()).min(queries.len()), queries.len());
         }
@@ -223,7 +245,10 @@ impl fmt::Display for Found {
             writeln!(f, "gradient             signal to noise {ratio:.2} in a batch of {}", self.batch_size)?;
         }
         if !self.rejected.is_empty() {
-            writeln!(f, "filtered out         {}", self.rejected)?;
+            writeln!(f, "left out             {}", self.rejected)?;
+        }
+        for RefusedQuery { id, refused } in &self.refused {
+            writeln!(f, "  {id}: {refused}")?;
         }
         write!(f, "connection           {}: {}", self.connection, self.connection.advice())
     }

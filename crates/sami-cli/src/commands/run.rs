@@ -27,6 +27,10 @@ pub(crate) struct Args {
     /// Do not look at whether the text collapses; short for --set guards.action=off.
     #[arg(long)]
     no_guards: bool,
+    /// End with an error where the model cannot take a query, instead of leaving it out and going on; short
+    /// for --set data.strict=true.
+    #[arg(long)]
+    strict: bool,
     /// Go on although memory is expected not to suffice.
     #[arg(long)]
     no_memory_check: bool,
@@ -52,7 +56,9 @@ impl RecipeArgs {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
-    let recipe = args.recipe.load(if args.no_guards { &["guards.action=off"] } else { &[] })?;
+    let switches = [(args.no_guards, "guards.action=off"), (args.strict, "data.strict=true")];
+    let more: Vec<&str> = switches.into_iter().filter_map(|(on, set)| on.then_some(set)).collect();
+    let recipe = args.recipe.load(&more)?;
     let engine = EngineOptions { check_memory: !args.no_memory_check, ..sami::engine_options(&recipe) };
     let gpus = recipe.model.gpus;
     if gpus > 1 {
@@ -74,10 +80,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         Some(stopped) => format!("ended early, because {stopped}; the model of iteration {}", report.last),
         None => "finished; the trained model".to_owned(),
     };
-    let text = format!("{end} is {}", report.final_model.display());
+    let mut text = format!("{end} is {}", report.final_model.display());
+    if !report.refused.is_empty() {
+        text.push_str(&format!("; queries left out: {} (pairs.jsonl has the reasons)", report.refused));
+    }
     context.result(
         &json!({
-            "run": driver.run_dir().root(), "final": report.final_model, "last": report.last, "stopped": report.stopped,
+            "run": driver.run_dir().root(), "final": report.final_model, "last": report.last, "stopped": report.stopped, "refused": report.refused,
             "checkpoints": report.checkpoints, "evaluations": report.evaluations,
         }),
         &text,

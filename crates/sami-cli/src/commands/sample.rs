@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use sami_data::{atomic_write, read_prompts};
-use sami_policy::{ChatMessage, ChatRequest, ChatSampler, Role, SampleRequest, Sampler, StreamKey};
+use sami_driver::DriverError;
+use sami_policy::{
+    ChatMessage, ChatRequest, ChatSampler, Refusal, Role, Sample, SampleRequest, Sampler, StreamKey,
+};
 use serde_json::json;
 
 use crate::args::{FormatArgs, ModelArgs, SamplingArgs};
@@ -21,7 +24,8 @@ const CHUNK: usize = 256;
 #[command(
     after_help = "Example:\n  sami sample --model mistral-7b --prompts prompts.jsonl --out samples.jsonl --temperature 0\n\n\
     A record of --prompts is {\"prompt\": \"…\"}, another object that `sami generate --data` reads, or a JSON string; with \
-    --format text, a line. Prompts are taken as they are, each of them. A line of --out is {\"prompt\", \"text\", \"tokens\"}."
+    --format text, a line. Prompts are taken as they are, each of them. A line of --out is {\"prompt\", \"text\", \"tokens\"}, \
+    or {\"prompt\", \"refused\"} for a prompt that the model cannot take."
 )]
 // A raw prompt may be a whole dialogue, and is not to be told from one whose first turn is asked for.
 #[command(mut_arg("format", |arg| arg.default_value("jsonl")))]
@@ -45,6 +49,9 @@ pub(crate) struct Args {
     /// End a text where this string appears. May be given several times.
     #[arg(long, value_name = "TEXT")]
     pub(crate) stop: Vec<String>,
+    /// End with an error where the model cannot take a prompt, instead of leaving it out and going on.
+    #[arg(long)]
+    pub(crate) strict: bool,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
 }
@@ -60,9 +67,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         })
         .collect();
     let mut policy = args.model.open(&args.model.engine())?;
+    if args.strict && !args.chat {
+        for (number, request) in requests.iter().enumerate() {
+            policy.prompt_refusal(request, &params)?.map_or(Ok(()), |one| Err(refused(number, one)))?;
+        }
+    }
     let mut progress = context.progress();
     progress.begin("sample", 0, requests.len());
-    let mut samples = Vec::with_capacity(requests.len());
+    let mut samples: Vec<Result<Sample, Refusal>> = Vec::with_capacity(requests.len());
     for chunk in requests.chunks(CHUNK) {
         if interrupted() {
             return Err(Failure::Interrupted);
@@ -76,9 +88,16 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         } else {
             policy.sample(chunk, &params)?
         });
+        if args.strict {
+            let first = samples.iter().position(Result::is_err);
+            if let Some((number, Err(refusal))) = first.map(|number| (number, samples[number].clone())) {
+                return Err(refused(number, refusal));
+            }
+        }
         progress.advance("sample", samples.len(), requests.len());
     }
     progress.end();
+    some_taken(&samples)?;
     atomic_write(&args.out, |file| {
         for (prompt, sample) in prompts.iter().zip(&samples) {
             let line = match sample {
@@ -89,6 +108,28 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         }
         Ok(())
     })?;
-    let text = format!("{} samples in {}", samples.len(), args.out.display());
-    context.result(&json!({"samples": samples.len(), "out": args.out}), &text)
+    let good = samples.iter().filter(|sample| sample.is_ok()).count();
+    let bad = samples.len() - good;
+    let mut text = format!("{good} samples in {}", args.out.display());
+    if bad > 0 {
+        text.push_str(&format!("; {bad} prompts were refused, their lines say why"));
+    }
+    context.result(&json!({"samples": good, "refused": bad, "out": args.out}), &text)
+}
+
+fn refused(number: usize, refusal: Refusal) -> Failure {
+    DriverError::Refused { id: format!("prompt {}", number + 1), reason: refusal.message }.into()
+}
+
+/// Where every prompt was refused, that is an error.
+fn some_taken(samples: &[Result<Sample, Refusal>]) -> Result<(), Failure> {
+    match samples.first() {
+        Some(Err(one)) if samples.iter().all(Result::is_err) => Err(DriverError::AllRefused {
+            refused: samples.len(),
+            id: "prompt 1".to_owned(),
+            reason: one.message.clone(),
+        }
+        .into()),
+        _ => Ok(()),
+    }
 }

@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
-use sami_data::{PairReader, atomic_write};
-use sami_driver::{SetScore, contrast_set};
+use sami_data::atomic_write;
+use sami_driver::{PairSets, ScoreSummary, Screening, SetScore, SetSource, TakenSets};
 use sami_torch::EngineOptions;
+use serde::Serialize;
 
 use crate::args::ModelArgs;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::write_line;
-use crate::pairs::look_through;
+use crate::pairs::prompt_format;
 
 /// Queries that are scored between two looks at progress and interrupts.
 const CHUNK: usize = 16;
@@ -30,15 +31,31 @@ pub(crate) struct Args {
     /// One JSON line per query.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
+    /// End with an error where the model cannot take a pair, instead of leaving it out and going on.
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+/// What came of it.
+#[derive(Serialize)]
+struct Found {
+    #[serde(flatten)]
+    summary: ScoreSummary,
+    /// Pairs that the model cannot take.
+    refused: usize,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
-    // Once through for the number and for bad lines, before a model is loaded.
-    let (total, prompt_format) = look_through(&args.pairs)?;
+    // Once through for bad lines, before a model is loaded, and once for what the model cannot take.
+    let mut pairs = PairSets::open(&args.pairs)?;
+    let prompt_format = prompt_format(&args.pairs)?;
     let mut policy = args.model.open(&EngineOptions { prompt_format, ..args.model.engine() })?;
-    let sets = PairReader::open(&args.pairs)?
-        .filter(|record| record.as_ref().map_or(true, |record| record.is_kept()))
-        .map(|record| contrast_set(&record?));
+    let screening = Screening::new(&policy, &mut pairs, args.strict)?;
+    let list = args.out.with_extension("refused.jsonl");
+    screening.write(&list)?;
+    let mut taken = TakenSets::new(&mut pairs, &screening);
+    let total = taken.count();
+    let sets = (0..total).map(|position| taken.set(position));
     let mut scored: Result<_, Failure> = Err(Failure::Interrupted);
     let written = atomic_write(&args.out, |file| {
         let mut refused = None;
@@ -67,5 +84,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
             policy.boundary_merges()
         ));
     }
-    context.result(&summary, &summary)
+    let refused = screening.refused().len();
+    let mut text = summary.to_string();
+    if refused > 0 {
+        text.push_str(&format!("\nleft out             {refused}, {} says why", list.display()));
+    }
+    context.result(&Found { summary, refused }, &text)
 }

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use sami_data::sha256;
+use sami_data::{LineReader, sha256};
 use sami_driver::recipe::{LrSchedule, Schedule};
-use sami_driver::{Batches, Order, PairSets, SetSource, TrainDir, TrainJob};
+use sami_driver::{Batches, Order, PairSets, Screening, SetSource, TakenSets, TrainDir, TrainJob};
 use sami_policy::TrainablePolicy;
 use sami_torch::{
     Dtype, EngineOptions, OptimizerConfig, OptimizerKind, Precision, PromptFormat, TorchProvider, Work,
@@ -16,7 +16,7 @@ use crate::args::{ModelArgs, at_least_one};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::hub;
-use crate::pairs::look_through;
+use crate::pairs::prompt_format;
 
 /// Packed tokens that go through the layers at once, unless something else is asked for: fixed, so that an interrupted training
 /// ends with the same bytes.
@@ -84,6 +84,9 @@ pub(crate) struct Args {
     /// Keep weights and optimizer state after every so many steps; 0 keeps none.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) save_state_every: usize,
+    /// End with an error where the model cannot take a pair, instead of leaving it out and going on.
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// Keep every layer's activations instead of computing them again in the backward pass: faster, and more memory.
     #[arg(long)]
     pub(crate) no_recompute: bool,
@@ -136,23 +139,31 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let mut sets = PairSets::open(&args.pairs)?;
     let order = if args.no_shuffle { Order::Sequential } else { Order::Shuffled { seed: args.seed } };
-    let batches = Batches::new(sets.count(), args.batch_size, order).ok_or_else(|| Failure::Argument {
+    let no_pair = || Failure::Argument {
         argument: "--pairs",
         reason: format!("{} holds no pair to train on", args.pairs.display()),
-    })?;
+    };
+    if sets.count() == 0 {
+        return Err(no_pair());
+    }
     if args.warmup_steps > args.steps {
         let reason = format!("{}, but there are {} steps", args.warmup_steps, args.steps);
         return Err(Failure::Argument { argument: "--warmup-steps", reason });
     }
     let model = hub::model(&args.model.model)?;
-    let engine = args.engine(look_through(&args.pairs)?.1);
+    let engine = args.engine(prompt_format(&args.pairs)?);
     let settings = settings(args, &model, &engine)?;
     // Refused before the directory is made.
     TorchProvider::new(&model, engine.clone())?;
     let mut dir = TrainDir::open(&args.out, settings)?;
+    let refused = args.out.join("refused.jsonl");
     if !dir.is_finished() {
         plan_memory(&model, &engine, Work::Train, None)?.check(&engine)?;
         let mut policy = args.model.open(&engine)?;
+        let screening = Screening::new(&policy, &mut sets, args.strict)?;
+        screening.write(&refused)?;
+        let mut sets = TakenSets::new(&mut sets, &screening);
+        let batches = Batches::new(sets.count(), args.batch_size, order).ok_or_else(no_pair)?;
         let job = TrainJob {
             iteration: 1,
             objective: &Default::default(),
@@ -170,6 +181,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         dir.finish()?;
     }
     let steps = dir.steps()?;
-    let text = format!("trained {} steps; checkpoint {}", steps.len(), args.out.display());
-    context.result(&json!({"checkpoint": args.out, "steps": steps}), &text)
+    let left_out = if refused.is_file() { LineReader::open(&refused)?.count() } else { 0 };
+    let mut text = format!("trained {} steps; checkpoint {}", steps.len(), args.out.display());
+    if left_out > 0 {
+        text.push_str(&format!("; {left_out} pairs were left out, {} says why", refused.display()));
+    }
+    context.result(&json!({"checkpoint": args.out, "steps": steps, "refused": left_out}), &text)
 }

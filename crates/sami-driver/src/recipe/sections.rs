@@ -97,6 +97,10 @@ pub struct DataSection {
     pub query_field: Option<FieldPath>,
     /// What to do with a line that cannot be read. Default `stop`.
     pub on_bad_line: OnBadLine,
+    /// A query that the model cannot take (it is too long, for instance) ends the run, instead of being
+    /// left out and counted. Default false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
 }
 
 impl DataSection {

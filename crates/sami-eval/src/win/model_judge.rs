@@ -196,7 +196,7 @@ mod tests {
             verdicts,
             [Verdict::A, failed("a prompt is longer than the model's context"), Verdict::Tie]
         );
-        assert_eq!(asked, [3, 1, 1, 1]);
+        assert_eq!(asked, [3]);
         assert!(judge(true, "", &[]).0.is_empty());
     }
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use sami_constitution::{ConstitutionSource, Task};
 use sami_core::Estimate;
-use sami_data::{OnBadLine, PairReader, PairRecord, Query, RunDir, atomic_write, read_pairs, read_queries};
+use sami_data::{OnBadLine, PairRecord, Query, RunDir, RunStage, atomic_write, read_pairs, read_queries};
 use sami_driver::recipe::{self, ValidRecipe};
-use sami_driver::{DriverError, GenerateJob, Wanted, contrast_set, read_sets};
+use sami_driver::{DriverError, GenerateJob, Wanted, contrast_set, read_sets, written_pairs};
 use sami_eval::evaluation::{Evaluation, file_of};
 use sami_eval::evidence::Evidence;
 use sami_eval::information::{ScoredQuery, paired_difference, read_scores};
@@ -58,6 +58,9 @@ pub(crate) struct Args {
     /// At most so many constitutions per query; a larger set is sampled.
     #[arg(long, value_name = "C", default_value_t = 16, value_parser = at_least_one)]
     pub(crate) max_constitutions: usize,
+    /// End with an error where the model cannot take a query, instead of leaving it out and going on.
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// Responses to follow word by word.
     #[arg(long, value_name = "N", default_value_t = 6)]
     pub(crate) evidence: usize,
@@ -184,11 +187,9 @@ fn held_out(
 ) -> Result<Vec<Query>, Failure> {
     let mut trained = HashSet::new();
     for iteration in 1..=recipe.training.iterations {
-        let pairs = run.iteration(iteration).pairs();
-        if pairs.is_file() {
-            for record in PairReader::open(&pairs)? {
-                trained.insert(record?.query);
-            }
+        // The run may have been stopped while it wrote them.
+        for record in written_pairs(&run.iteration(iteration).pairs())? {
+            trained.insert(record?.query);
         }
     }
     let candidates = if args.data.is_empty() {
@@ -196,6 +197,14 @@ fn held_out(
         if !pairs.is_file() {
             let reason = format!(
                 "the run has kept no queries out ({} is not there); give a file of held-out queries",
+                pairs.display()
+            );
+            return Err(Failure::Argument { argument: "--data", reason });
+        }
+        if !run.read_state()?.is_some_and(|state| state.is_finished(0, RunStage::Evaluate)) {
+            let reason = format!(
+                "the run has not answered all of its held-out queries yet ({}); let `sami run` go on with it, \
+                 or give a file of held-out queries",
                 pairs.display()
             );
             return Err(Failure::Argument { argument: "--data", reason });
@@ -283,6 +292,7 @@ impl Job<'_> {
             params: &params,
             score_eos: self.recipe.task.score_eos,
             chunk: self.recipe.sampling.chunk,
+            strict: self.args.strict || self.recipe.data.strict,
             out: pairs.to_owned(),
         };
         sami_driver::generate(sampler, &job, &mut self.context.progress())?;
@@ -345,6 +355,9 @@ fn table(models: &[Model]) -> String {
             all.mi.n,
             evaluation.asked
         );
+        if !evaluation.rejected.is_empty() {
+            let _ = writeln!(text, "  left out  {}", evaluation.rejected);
+        }
         if let Some(change) = change_from_base {
             let _ = writeln!(text, "  since the base  {} nats, query by query", shown(change));
         }
