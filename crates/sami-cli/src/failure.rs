@@ -49,6 +49,8 @@ pub(crate) enum Failure {
     NotFinite(#[from] NotFinite),
     #[error("interrupted; nothing was written")]
     Interrupted,
+    #[error("interrupted; what is finished is kept, and the same command goes on from there")]
+    Paused,
 }
 
 impl Failure {
@@ -84,7 +86,7 @@ impl Failure {
             Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
             Self::Remote(error) => server_blames_input(error),
             Self::NoPrinciples(_) | Self::Recipe(_) | Self::Result(_) => false,
-            Self::NotFinite(_) | Self::Interrupted => false,
+            Self::NotFinite(_) | Self::Interrupted | Self::Paused => false,
         };
         ExitCode::from(if input { 2 } else { 1 })
     }

@@ -99,3 +99,34 @@ fn a_run_in_use_is_refused_and_ctrl_c_ends_it_in_order() {
     world.succeed("run recipe.toml --out whole --no-guards");
     assert_same(&snapshot(&world.path("run")), &snapshot(&world.path("whole")), "interrupted");
 }
+
+#[test]
+fn an_interrupted_evaluation_keeps_its_scores_and_goes_on() {
+    let world = World::new();
+    let recipe = world.read(world.recipe().file_name().unwrap().to_str().unwrap());
+    world.write("recipe.toml", &recipe.replace("queries = 5", "queries = 120"));
+    world.succeed("run recipe.toml --out run --no-guards --set training.iterations=1");
+    let evaluate = "eval mi run";
+    world.succeed(evaluate);
+    let expected = snapshot(&world.path("run/eval/mi"));
+
+    std::fs::remove_dir_all(world.path("run/eval/mi")).unwrap();
+    let scores = world.path("run/eval/mi/iteration-0/scores.jsonl");
+    let lines = || std::fs::read_to_string(&scores).map_or(0, |text| text.lines().count());
+    let child =
+        world.command(evaluate).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while lines() == 0 {
+        assert!(Instant::now() < deadline, "no score was written");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("the same command goes on from there"), "{message}");
+    assert!(lines() > 0 && !world.path("run/eval/mi/iteration-1/summary.json").exists());
+
+    world.succeed(evaluate);
+    assert_same(&snapshot(&world.path("run/eval/mi")), &expected, "interrupted");
+}

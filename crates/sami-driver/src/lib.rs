@@ -48,7 +48,7 @@ pub use generate::{GenerateJob, GenerateReport, Wanted, generate, written_pairs}
 pub use guards::{Finding, Guard, GuardFigures, GuardReport, TextFigures};
 pub use plan::QueryPlan;
 pub use run::{Driver, Finished, Hook, RunReport};
-pub use score::{ScoreSummary, SetScore, score};
+pub use score::{ScoreFile, ScoreSummary, SetScore, score};
 pub use screening::{Refused, Screening, TakenSets};
 pub use sources::{PairSets, QuerySource, SetSource};
 pub use status::{IterationStatus, RunStatus};

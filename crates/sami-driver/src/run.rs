@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use sami_constitution::{ConstitutionSource, Task};
-use sami_data::{JsonlAppender, QueryIndex, RejectionCounts, RunDir, RunLock, RunStage, write_json};
+use sami_data::{QueryIndex, RejectionCounts, RunDir, RunLock, RunStage, write_json};
 use sami_policy::{ContrastSet, PolicyProvider, SamplingParams, Start, TrainablePolicy};
 
 use crate::batches::{Batches, Order};
@@ -15,7 +15,7 @@ use crate::generate::{GenerateJob, Wanted, generate, is_generated, written_pairs
 use crate::guards::GuardReport;
 use crate::plan::QueryPlan;
 use crate::recipe::{Origin, StartFrom, ValidRecipe};
-use crate::score::{ScoreSummary, SetScore, score, summarize};
+use crate::score::{ScoreFile, ScoreSummary, summarize};
 use crate::screening::{Screening, TakenSets};
 use crate::setup::{claim, load_constitutions, load_queries, refuse_foreign, write_constitutions};
 use crate::sources::{PairSets, SetSource};
@@ -317,8 +317,7 @@ impl<P: PolicyProvider> Driver<P> {
         remove_dir(&state)
     }
 
-    /// Scores sets with a model, or those that an earlier process left. Whole chunks are kept: a model's numbers may depend
-    /// on what it computes together.
+    /// Scores sets with a model, or those that an earlier process left.
     fn score(
         &self,
         sets: &[ContrastSet],
@@ -326,18 +325,13 @@ impl<P: PolicyProvider> Driver<P> {
         checkpoint: Option<&Path>,
         observer: &mut dyn Observer,
     ) -> Result<(), DriverError> {
-        let (total, chunk) = (sets.len(), self.recipe.sampling.chunk);
-        let lines = whole_lines::<SetScore>(out)?.take_while(Result::is_ok).count();
-        let done = if lines >= total { total } else { lines - lines % chunk };
-        let mut lines = JsonlAppender::open_at(out, done)?;
-        if done < total {
-            let start = checkpoint.map_or(Start::Base, Start::Checkpoint);
-            let mut policy = self.provider.policy(start).map_err(|e| Doing::Open.failed(e))?;
-            let left = sets[done..].iter().cloned().map(Ok);
-            score(&mut policy, left, total - done, chunk, &mut |one| Ok(lines.append(one)?), observer)?;
-            lines.sync()?;
+        let scores = ScoreFile::open(out, sets, self.recipe.sampling.chunk)?;
+        if scores.is_whole() {
+            return Ok(());
         }
-        Ok(())
+        let start = checkpoint.map_or(Start::Base, Start::Checkpoint);
+        let mut policy = self.provider.policy(start).map_err(|e| Doing::Open.failed(e))?;
+        scores.complete(&mut policy, observer)
     }
 
     /// Where π_η's answers to the held-out queries are kept.

@@ -8,7 +8,7 @@ use sami_core::{
     Estimate, MiAccumulator, MiEstimate, MutualInformation, Objective, diagnostics_with_targets,
     mutual_information_with_targets,
 };
-use sami_data::MiFigures;
+use sami_data::{JsonlAppender, MiFigures};
 use sami_policy::{ContrastPolicy, ContrastSet, SetLogps};
 use serde::{Deserialize, Serialize};
 
@@ -184,6 +184,53 @@ pub fn score<P: ContrastPolicy>(
         }
     }
     totals.finish().ok_or(DriverError::NothingToScore)
+}
+
+/// A file of scores that grows, a line for each set, and goes on where an earlier call ended. Whole chunks are
+/// kept: a model's numbers may depend on what it computes together.
+#[derive(Debug)]
+pub struct ScoreFile<'a> {
+    sets: &'a [ContrastSet],
+    chunk: usize,
+    lines: JsonlAppender,
+}
+
+impl<'a> ScoreFile<'a> {
+    /// Opens `out`, and keeps the whole chunks of `chunk` sets that an earlier call left there.
+    ///
+    /// # Errors
+    ///
+    /// What the system refuses.
+    pub fn open(out: &Path, sets: &'a [ContrastSet], chunk: usize) -> Result<Self, DriverError> {
+        let chunk = chunk.max(1);
+        let lines = whole_lines::<SetScore>(out)?.take_while(Result::is_ok).count();
+        let done = if lines >= sets.len() { sets.len() } else { lines - lines % chunk };
+        Ok(Self { sets, chunk, lines: JsonlAppender::open_at(out, done)? })
+    }
+
+    /// Whether every set has its line, so that no model is needed.
+    pub fn is_whole(&self) -> bool {
+        self.lines.lines() == self.sets.len()
+    }
+
+    /// Scores the sets that have no line yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`score`]; what was scored before stays.
+    pub fn complete<P: ContrastPolicy>(
+        mut self,
+        policy: &mut P,
+        observer: &mut dyn Observer,
+    ) -> Result<(), DriverError> {
+        if self.is_whole() {
+            return Ok(());
+        }
+        let left = &self.sets[self.lines.lines()..];
+        let mut sink = |one: &SetScore| Ok(self.lines.append(one)?);
+        score(policy, left.iter().cloned().map(Ok), left.len(), self.chunk, &mut sink, observer)?;
+        Ok(self.lines.sync()?)
+    }
 }
 
 /// The summary of lines that were written earlier, for the sets that they belong to.

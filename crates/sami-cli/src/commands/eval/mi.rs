@@ -8,7 +8,7 @@ use sami_constitution::{ConstitutionSource, Task};
 use sami_core::Estimate;
 use sami_data::{OnBadLine, PairRecord, Query, RunDir, RunStage, atomic_write, read_pairs, read_queries};
 use sami_driver::recipe::{self, ValidRecipe};
-use sami_driver::{DriverError, GenerateJob, Wanted, contrast_set, read_sets, written_pairs};
+use sami_driver::{DriverError, GenerateJob, ScoreFile, Wanted, contrast_set, read_sets, written_pairs};
 use sami_eval::evaluation::{Evaluation, file_of};
 use sami_eval::evidence::Evidence;
 use sami_eval::information::{ScoredQuery, paired_difference, read_scores};
@@ -306,21 +306,13 @@ impl Job<'_> {
         (scores, evidence): (&Path, &Path),
     ) -> Result<(), Failure> {
         let sets = read_sets(pairs)?;
-        let mut lines = Vec::with_capacity(sets.len());
-        let total = sets.len();
-        let mut sink = |score: &sami_driver::SetScore| {
-            lines.push(score.clone());
-            Ok(())
-        };
-        let sets = sets.into_iter().map(Ok);
-        sami_driver::score(policy, sets, total, CHUNK, &mut sink, &mut self.context.progress())?;
-        atomic_write(scores, |file| lines.iter().try_for_each(|line| write_line(file, line)))?;
+        ScoreFile::open(scores, &sets, CHUNK)?.complete(policy, &mut self.context.progress())?;
         let mut followed = Vec::new();
         let mut progress = self.context.progress();
         progress.begin("follow", 0, self.args.evidence);
         for record in read_pairs(pairs)?.iter().filter(|record| is_set(record)).take(self.args.evidence) {
             if interrupted() {
-                return Err(Failure::Interrupted);
+                return Err(Failure::Paused);
             }
             // Another constitution for each query, so that all are seen.
             let response = followed.len() % record.responses.len();
