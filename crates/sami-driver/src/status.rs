@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sami_data::{RunDir, RunStage, State, StepMetrics, check_finite};
+use sami_data::{DataError, RunDir, RunStage, State, StepMetrics, check_finite};
 use serde::Serialize;
 
 use crate::error::DriverError;
@@ -60,7 +60,7 @@ impl RunStatus {
     ///
     /// # Errors
     ///
-    /// [`DriverError::NoRun`], and a recipe that cannot be read. Other files that cannot be read are
+    /// [`DriverError::NoRun`], a recipe that cannot be read, and a run of another version. Other files that cannot be read are
     /// listed in [`RunStatus::damaged`].
     pub fn read(root: &Path) -> Result<Self, DriverError> {
         let run = RunDir::new(root);
@@ -74,8 +74,12 @@ impl RunStatus {
         };
         let recipe = parse(&path, &text)?;
         let mut damaged = Vec::new();
-        let state = run.read_state().map_err(DriverError::from);
-        let state = readable(state, &mut damaged).flatten().unwrap_or_default();
+        let state = match run.read_state() {
+            // Another version's run may mean anything.
+            Err(error @ DataError::StateFormat { .. }) => return Err(error.into()),
+            state => readable(state.map_err(DriverError::from), &mut damaged).flatten(),
+        };
+        let state = state.unwrap_or_default();
         let iterations = recipe.training.iterations;
         let steps_in_all = |iteration| match iteration {
             0 => 0,

@@ -212,7 +212,7 @@ fn a_status_counts_what_it_can_read() {
     let run = world.path("run");
     let whole = RunStatus::read(&run).unwrap();
     for (name, content) in [
-        ("state.json", "{\"format\": 99}"),
+        ("state.json", "{\"format\": "),
         ("iteration-1/metrics.jsonl", "{\"iteration\"}\n"),
         ("iteration-2/pairs.jsonl", "nonsense\n"),
     ] {

@@ -102,7 +102,17 @@ impl World {
         let program = std::env::var_os("SAMI_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_sami").into());
         let mut command = Command::new(program);
         command.args(arguments.split_whitespace()).current_dir(self.dir.path());
-        command.env("OMP_NUM_THREADS", "1").env_remove("SAMI_LOG").env_remove("RUST_BACKTRACE");
+        // All that the command would set for itself, so that it need not start once more.
+        for (name, value) in [
+            ("OMP_NUM_THREADS", "1"),
+            ("MKL_NUM_THREADS", "1"),
+            ("RAYON_NUM_THREADS", "1"),
+            ("MKL_DYNAMIC", "FALSE"),
+            ("OMP_WAIT_POLICY", "PASSIVE"),
+        ] {
+            command.env(name, value);
+        }
+        command.env_remove("SAMI_LOG").env_remove("RUST_BACKTRACE");
         command
     }
 
