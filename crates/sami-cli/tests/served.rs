@@ -16,10 +16,11 @@ fn summary(body: &Value) -> String {
 }
 
 /// Three posts in the paper's format.
-fn posts(world: &World) {
+/// A file of `count` posts.
+fn posts(world: &World, count: usize) {
     let text = |n: usize| format!("POST: My neighbour keeps {n} geese, and they {}", "honk ".repeat(n + 2));
     let column = |make: &dyn Fn(usize) -> String| -> Value {
-        (0..3).map(|n| (n.to_string(), json!(make(n)))).collect::<serde_json::Map<_, _>>().into()
+        (0..count).map(|n| (n.to_string(), json!(make(n)))).collect::<serde_json::Map<_, _>>().into()
     };
     let file = json!({"question": column(&text), "constitution": column(&|_| "1. Be brief.".into()), "response": column(&|_| "x".into())});
     world.write("posts.json", &file.to_string());
@@ -31,7 +32,7 @@ const TLDR: &str =
 #[test]
 fn a_server_answers_and_an_interrupted_job_costs_nothing_twice() {
     let world = World::new();
-    posts(&world);
+    posts(&world, 3);
     world.write("key", KEY);
     // Three answers, then a refusal that repeats the key; later it is well again.
     let mut given = 0;
@@ -116,7 +117,7 @@ fn vllms_token_ids_come_along() {
 #[test]
 fn what_a_server_does_wrong_is_said() {
     let world = World::new();
-    posts(&world);
+    posts(&world, 3);
     let fails = |arguments: &str, code: i32, expected: &str| {
         let output = world.sami(&format!("{TLDR} --server-model m --out p.jsonl {arguments}"));
         let message = text(&output.stderr);
@@ -156,7 +157,7 @@ fn what_a_server_does_wrong_is_said() {
 #[test]
 fn rejected_sets_are_counted_by_reason() {
     let world = World::new();
-    posts(&world);
+    posts(&world, 3);
     // Two responses to each of three posts: one set of equal ones, one that does not end and repeats the format, one good.
     let texts = [" is sad.", " is sad.", " is about", " is [insert title].", " is sad.", " is merry."];
     let mut given = 0;
@@ -230,7 +231,7 @@ fn what_queries_meet_can_be_chosen() {
 #[test]
 fn one_refused_prompt_leaves_the_others_as_they_are() {
     let world = World::new();
-    posts(&world);
+    posts(&world, 3);
     let filter = json!({"error": {"code": "content_filter", "message": "The prompt was filtered."}});
     let (url, seen) = serve(move |body| {
         let prompt = body["prompt"].as_str().unwrap();
@@ -266,7 +267,7 @@ fn one_refused_prompt_leaves_the_others_as_they_are() {
 #[test]
 fn a_parameter_of_the_responses_is_asked_for_or_the_job_ends() {
     let world = World::new();
-    posts(&world);
+    posts(&world, 3);
     let (url, seen) = serve(|body| match body.get("temperature") {
         Some(_) => {
             let message = "Unsupported value: 'temperature' does not support 0 with this model.";
@@ -302,7 +303,7 @@ fn a_parameter_of_the_responses_is_asked_for_or_the_job_ends() {
 #[test]
 fn vllms_token_ids_are_held_against_a_tokenizer() {
     let world = World::new();
-    posts(&world);
+    posts(&world, 4);
     let tokenizer = sami_torch::Tokenizer::open(&world.path("model")).unwrap();
     let eos = tokenizer.eos()[0];
     let (size, mut given) = (tokenizer.vocab_size(), 0);
@@ -326,9 +327,10 @@ fn vllms_token_ids_are_held_against_a_tokenizer() {
     let job =
         format!("{TLDR} --server {url} --server-model m --concurrency 1 --tokenizer model --out pairs.jsonl");
     let report = world.json(&job);
-    assert_eq!(report["token_ids"]["sampled"], json!(3), "{report}");
+    assert_eq!(report["token_ids"]["sampled"], json!(5), "{report}");
     let pairs = world.lines("pairs.jsonl");
-    let refusals: Vec<_> = pairs.iter().map(|pair| pair["refusal"].as_str().unwrap()).collect();
+    let refusals: Vec<_> = pairs.iter().filter_map(|pair| pair["refusal"].as_str()).collect();
+    assert_eq!(refusals.len(), 3);
     let expected = [
         format!("the server's token ids: {size} is beyond the {size} tokens of the vocabulary"),
         "the server's token ids: the response is whole, and its last token ".to_owned(),
