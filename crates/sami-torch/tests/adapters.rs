@@ -153,9 +153,9 @@ fn every_tensor_is_used_or_named() {
         (
             "lookahead",
             |all| all.get_mut(A).unwrap().1[3] = f32::NAN,
-            "q_proj.lora_A.weight holds NaN at index 3",
+            "q_proj.lora_A.weight holds NaN at [0, 3]",
         ),
-        ("lookahead", |all| all.get_mut(A).unwrap().1[30] = f32::NEG_INFINITY, "holds -inf at index 30"),
+        ("lookahead", |all| all.get_mut(A).unwrap().1[30] = f32::NEG_INFINITY, "holds -inf at [1, 6]"),
         (
             "saved-embeddings",
             |all| {

@@ -121,18 +121,6 @@ pub enum AdapterError {
         /// By base and configuration.
         expected: Vec<i64>,
     },
-    /// NaN or infinity.
-    #[error(
-        "tensor {tensor} holds {value} at index {index}; the adapter is damaged or its training diverged"
-    )]
-    NotFinite {
-        /// The tensor.
-        tensor: String,
-        /// Index into the flattened tensor.
-        index: i64,
-        /// The number there.
-        value: f64,
-    },
     /// Embedding and head are one tensor in the base, and two different ones in the file.
     #[error(
         "the base ties embedding and head, but the adapter brings {embedding} and {head}, which differ; \

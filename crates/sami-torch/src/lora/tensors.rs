@@ -74,7 +74,6 @@ pub(super) fn read(
             let (got, expected) = (tensor.size(), shape.to_vec());
             return Err(error(AdapterError::Shape { tensor: name, got, expected }));
         }
-        check_finite(&name, &tensor, &error)?;
         loaded.push(Loaded { name, tensor, trainable });
         Ok(())
     };
@@ -116,15 +115,4 @@ pub(super) fn read(
 fn saved_name(module: &str, adapters: &Adapters) -> String {
     let part = if adapters.low_rank.contains_key(module) { "base_layer.weight" } else { "weight" };
     format!("{PREFIX}{module}.{part}")
-}
-
-fn check_finite(name: &str, tensor: &Tensor, error: &impl Fn(AdapterError) -> Error) -> Result<()> {
-    let flat = tensor.f_flatten(0, -1)?;
-    let found = flat.f_isfinite()?.f_logical_not()?.f_nonzero()?;
-    if found.numel() == 0 {
-        return Ok(());
-    }
-    let index = found.f_int64_value(&[0, 0])?;
-    let value = flat.f_double_value(&[index])?;
-    Err(error(AdapterError::NotFinite { tensor: name.to_owned(), index, value }))
 }
