@@ -145,3 +145,22 @@ fn a_tokenizer_and_a_template_beside_an_adapter_do_not_go_unused_without_a_word(
     assert!(said.contains("adapter/tokenizer.json: not the tokenizer of the base; that of "), "{said}");
     assert!(said.contains("adapter/chat_template.jinja: this chat template is not used"), "{said}");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_a_file_that_is_gone_is_no_absent_file() {
+    let world = World::new();
+    let base = fixtures().join("parity/qwen3/checkpoint");
+    std::fs::create_dir(world.path("linked")).unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        std::fs::copy(base.join(file), world.path("linked").join(file)).unwrap();
+    }
+    world.succeed("inspect linked");
+    for file in ["tokenizer_config.json", "generation_config.json"] {
+        let link = world.path("linked").join(file);
+        std::os::unix::fs::symlink("../blobs/0", &link).unwrap();
+        let output = world.sami("inspect linked");
+        assert!(!output.status.success() && text(&output.stderr).contains(file), "{file}");
+        std::fs::remove_file(link).unwrap();
+    }
+}
