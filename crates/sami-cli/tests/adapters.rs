@@ -88,3 +88,79 @@ fn adapters_that_mean_something_else_are_refused_by_name() {
         assert!(!world.path("merged").exists());
     }
 }
+
+#[test]
+fn an_adapter_beside_a_whole_model_is_not_passed_over() {
+    let world = World::new();
+    let expected = bring(&world, "patterns", None);
+    let base = fixtures().join("parity/qwen3/checkpoint");
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        std::fs::copy(base.join(file), world.path("adapter").join(file)).unwrap();
+    }
+    for (found, expected) in scores(&world, "adapter", "a.jsonl").iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-4, "{found} {expected}");
+    }
+}
+
+#[test]
+fn an_adapter_is_inspected_and_trained_on() {
+    for (name, low_rank, whole) in [("patterns", 6, 0), ("whole-modules", 2, 11), ("tied-head", 2, 1)] {
+        let world = World::new();
+        bring(&world, name, None);
+        let said = world.succeed("inspect adapter");
+        let changes = format!("changes         {low_rank} modules by low rank, {whole} tensors whole");
+        assert!(said.contains(&changes), "{name}: {said}");
+        world.succeed("inspect adapter --plan");
+
+        let before = scores(&world, "adapter", "before.jsonl");
+        world.succeed(
+            "train --model adapter --pairs pairs.jsonl --out trained --steps 1 --batch-size 2 --lr 1e-2",
+        );
+        assert!(world.path("trained/adapter_config.json").is_file(), "{name}");
+        let trained = scores(&world, "trained", "trained.jsonl");
+        assert!(before.iter().zip(&trained).all(|(before, trained)| before != trained), "{name}");
+        world.succeed("export trained --out merged");
+        for (found, expected) in scores(&world, "merged", "merged.jsonl").iter().zip(trained) {
+            assert!((found - expected).abs() < 1e-4, "{name}: {found} {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_tokenizer_and_a_template_beside_an_adapter_do_not_go_unused_without_a_word() {
+    let world = World::new();
+    bring(&world, "lookahead", None);
+    let base = fixtures().join("parity/qwen3/checkpoint/tokenizer.json");
+    let tokenizer = std::fs::read_to_string(base).unwrap();
+    world.write("adapter/tokenizer.json", &tokenizer);
+    let score = "score --model adapter --pairs pairs.jsonl --out s.jsonl";
+    let said = text(&world.sami(score).stderr).to_owned();
+    assert!(!said.contains("is used") && !said.contains("not used"), "{said}");
+
+    let mut other: Value = serde_json::from_str(&tokenizer).unwrap();
+    other["normalizer"] = serde_json::json!({"type": "Lowercase"});
+    world.write("adapter/tokenizer.json", &other.to_string());
+    world.write("adapter/chat_template.jinja", "{{ messages[0].content }}");
+    let said = text(&world.sami(score).stderr).to_owned();
+    assert!(said.contains("adapter/tokenizer.json: not the tokenizer of the base; that of "), "{said}");
+    assert!(said.contains("adapter/chat_template.jinja: this chat template is not used"), "{said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_a_file_that_is_gone_is_no_absent_file() {
+    let world = World::new();
+    let base = fixtures().join("parity/qwen3/checkpoint");
+    std::fs::create_dir(world.path("linked")).unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        std::fs::copy(base.join(file), world.path("linked").join(file)).unwrap();
+    }
+    world.succeed("inspect linked");
+    for file in ["tokenizer_config.json", "generation_config.json"] {
+        let link = world.path("linked").join(file);
+        std::os::unix::fs::symlink("../blobs/0", &link).unwrap();
+        let output = world.sami("inspect linked");
+        assert!(!output.status.success() && text(&output.stderr).contains(file), "{file}");
+        std::fs::remove_file(link).unwrap();
+    }
+}

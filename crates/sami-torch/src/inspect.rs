@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::checkpoint::{CheckpointReader, read_config};
 use crate::config::ModelConfig;
 use crate::error::Result;
+use crate::lora::AdapterFiles;
 use crate::tokenizer::{StopToken, Tokenizer};
 
 /// What [`inspect`] found; everything in it has been checked.
@@ -16,6 +17,8 @@ use crate::tokenizer::{StopToken, Tokenizer};
 pub struct CheckpointSummary {
     /// The directory.
     pub path: PathBuf,
+    /// Where it is an adapter: what it changes. All else is said of its base.
+    pub adapter: Option<AdapterSummary>,
     /// The checked configuration.
     pub config: ModelConfig,
     /// Number of parameters; a tied head counts once.
@@ -34,14 +37,29 @@ pub struct CheckpointSummary {
     pub remarks: Vec<String>,
 }
 
+/// What an adapter changes.
+#[derive(Clone, Debug, Serialize)]
+pub struct AdapterSummary {
+    /// The directory of its base.
+    pub base: PathBuf,
+    /// Modules with a low-rank update.
+    pub low_rank: Vec<String>,
+    /// Tensors that take the place of the base's.
+    pub whole: Vec<String>,
+}
+
 /// Checks configuration, every tensor's name, shape and dtype, and the tokenizer.
 pub fn inspect(dir: &Path) -> Result<CheckpointSummary> {
-    let reader = CheckpointReader::open(dir, &read_config(dir)?)?;
+    let files = AdapterFiles::open(dir)?;
+    let base = files.as_ref().map_or(Ok(dir.to_owned()), AdapterFiles::base)?;
+    let reader = CheckpointReader::open(&base, &read_config(&base)?)?;
     let config = reader.config().clone();
-    let tokenizer = Tokenizer::open(dir)?;
+    let tokenizer = Tokenizer::open(&base)?;
+    let adapter = files.map(|files| adapter(&files, base, &config)).transpose()?;
     let chat_template = tokenizer.chat_template().map(|template| template.path().to_owned());
     Ok(CheckpointSummary {
         path: dir.to_owned(),
+        adapter,
         parameters: config.parameters(),
         shards: reader.files(),
         bytes: reader.bytes(),
@@ -53,11 +71,31 @@ pub fn inspect(dir: &Path) -> Result<CheckpointSummary> {
     })
 }
 
+fn adapter(files: &AdapterFiles, base: PathBuf, config: &ModelConfig) -> Result<AdapterSummary> {
+    let adapters = files.on(config, 0)?;
+    files.load(&adapters, config)?;
+    let low_rank = adapters.modules().map(|(name, ..)| name.to_owned()).collect();
+    let whole = adapters.whole().map(str::to_owned).collect();
+    Ok(AdapterSummary { base, low_rank, whole })
+}
+
 impl fmt::Display for CheckpointSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let config = &self.config;
         let gib = self.bytes as f64 / f64::from(1 << 30);
-        writeln!(f, "checkpoint      {}", self.path.display())?;
+        match &self.adapter {
+            None => writeln!(f, "checkpoint      {}", self.path.display())?,
+            Some(AdapterSummary { base, low_rank, whole }) => {
+                writeln!(f, "adapter         {}", self.path.display())?;
+                writeln!(
+                    f,
+                    "changes         {} modules by low rank, {} tensors whole",
+                    low_rank.len(),
+                    whole.len()
+                )?;
+                writeln!(f, "base            {}", base.display())?;
+            }
+        }
         writeln!(f, "architecture    {}", config.architecture)?;
         writeln!(f, "parameters      {:.3} million", self.parameters as f64 / 1e6)?;
         writeln!(

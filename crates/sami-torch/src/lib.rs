@@ -70,7 +70,7 @@ pub use checkpoint::WeightsError;
 pub use config::{ConfigError, Family, MixtureConfig, ModelConfig, RopeScaling};
 pub use device::{Environment, environment, set_threads};
 pub use error::Error;
-pub use inspect::{CheckpointSummary, inspect};
+pub use inspect::{AdapterSummary, CheckpointSummary, inspect};
 pub use language::{LmExample, LmLoss};
 pub use lora::{AdapterError, Adapters, LoraConfig, Projection};
 pub use options::{Device, Dtype, EngineOptions, OptimizerConfig, OptimizerKind, Precision, UnknownName};

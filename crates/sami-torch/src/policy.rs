@@ -92,6 +92,9 @@ impl TorchPolicy {
         let adapters = files.on(reader.config(), seed)?;
         drop(reader);
         let mut policy = Self::open_full(base, options)?;
+        for remark in files.remarks(base, policy.chat_template()) {
+            tracing::warn!("{remark}");
+        }
         let tensors = files.load(&adapters, &policy.model.config)?;
         policy.attach(adapters, tensors)?;
         policy.model.track_gradients()?;
@@ -587,9 +590,13 @@ impl TorchProvider {
     fn open(&self, start: Start<'_>) -> Result<TorchPolicy> {
         match start {
             Start::Base => TorchPolicy::open_alone(&self.base, &self.options),
-            // The base is the one given here, wherever it lay when the adapter was written.
+            // The base is the one given here, or that of the adapter given here, wherever it lay when the
+            // checkpoint was written.
             Start::Checkpoint(dir) => match AdapterFiles::open(dir)? {
-                Some(adapter) => TorchPolicy::open_adapter(&self.base, &adapter, &self.options),
+                Some(adapter) => {
+                    let given = AdapterFiles::open(&self.base)?.map(|given| given.base()).transpose()?;
+                    TorchPolicy::open_adapter(given.as_ref().unwrap_or(&self.base), &adapter, &self.options)
+                }
                 None => TorchPolicy::open_alone(dir, &self.options),
             },
         }

@@ -91,6 +91,11 @@ impl ChatTemplate {
         &self.path
     }
 
+    /// Its text.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
     /// The conversation as one text, special tokens spelt out, followed by the opening of the assistant's next turn where
     /// `add_generation_prompt` says so.
     ///

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::chat::ChatTemplate;
 use crate::checkpoint::StateReader;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
@@ -154,6 +155,14 @@ impl Adapters {
         self.whole.keys().map(String::as_str)
     }
 
+    /// Numbers in all of them.
+    fn size(&self) -> usize {
+        let low_rank =
+            self.low_rank.values().map(|update| update.rank as i64 * update.weight.iter().sum::<i64>());
+        let whole = self.whole.values().map(|shape| shape.iter().product::<i64>());
+        low_rank.chain(whole).sum::<i64>() as usize
+    }
+
     /// Share of what a low-rank update reads that is dropped in training.
     pub fn dropout(&self) -> f64 {
         self.dropout
@@ -186,10 +195,10 @@ pub(crate) struct AdapterFiles {
 }
 
 impl AdapterFiles {
-    /// `None` where `dir` is no adapter. Whatever is not known to mean what is computed here is refused by name.
+    /// `None` where `dir` is no adapter. One that lies beside a whole model is one all the same, as in transformers. Whatever is not known to mean what is computed here is refused by name.
     pub(crate) fn open(dir: &Path) -> Result<Option<Self>> {
         let path = dir.join(CONFIG);
-        if !path.is_file() || dir.join("config.json").is_file() {
+        if !path.is_file() {
             return Ok(None);
         }
         let fields: Map<String, Value> = serde_json::from_value(crate::json::read(&path)?)
@@ -221,6 +230,42 @@ impl AdapterFiles {
             seed,
             fields: self.config.fields.clone(),
         })
+    }
+
+    /// New adapters with as many numbers as these, rounded up: what a plan of memory asks for.
+    pub(crate) fn as_large(&self, config: &ModelConfig) -> Result<LoraConfig> {
+        let one = LoraConfig { rank: 1, ..LoraConfig::default() };
+        let rank = self.on(config, 0)?.size().div_ceil(one.size(config).max(1));
+        Ok(LoraConfig { rank: rank.max(1), ..one })
+    }
+
+    /// What lies beside the adapter and is not used: a tokenizer or a chat template that is not the base's.
+    pub(crate) fn remarks(&self, base: &Path, template: Option<&ChatTemplate>) -> Vec<String> {
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        let mut remarks = Vec::new();
+        let tokens = |dir: &Path| {
+            let mut value = crate::json::read(&dir.join("tokenizer.json")).ok()?;
+            // How texts were cut and filled up in training says nothing of their tokens.
+            value.as_object_mut()?.retain(|field, _| !["padding", "truncation"].contains(&field.as_str()));
+            Some(value)
+        };
+        if tokens(dir).is_some_and(|own| Some(own) != tokens(base)) {
+            remarks.push(format!(
+                "{}: not the tokenizer of the base; that of {} is used",
+                dir.join("tokenizer.json").display(),
+                base.display()
+            ));
+        }
+        if let Ok(Some(own)) = ChatTemplate::open(dir)
+            && template.is_none_or(|template| template.source() != own.source())
+        {
+            remarks.push(format!(
+                "{}: this chat template is not used; a chat format must be that of the base, {}",
+                own.path().display(),
+                base.display()
+            ));
+        }
+        remarks
     }
 
     /// Its tensors.

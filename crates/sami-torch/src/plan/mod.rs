@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use self::estimate::Estimate;
 pub use self::free::{FreeMemory, MemoryLimit, free_memory};
-use crate::checkpoint::read_config;
+use crate::checkpoint::{CheckpointReader, read_config};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
-use crate::lora::LoraConfig;
+use crate::lora::{AdapterFiles, LoraConfig};
 use crate::options::{Device, Dtype, EngineOptions, OptimizerConfig, OptimizerKind, Precision};
 
 /// Packed tokens at once where memory does not matter: more make no operation faster.
@@ -178,7 +178,7 @@ impl MemoryPlan {
     }
 }
 
-/// Plans `work` on the checkpoint in `dir` with what is free now; reads its `config.json` alone.
+/// Plans `work` on the checkpoint or adapter in `dir` with what is free now; reads no weights.
 pub fn plan_memory(
     dir: &Path,
     options: &EngineOptions,
@@ -186,8 +186,15 @@ pub fn plan_memory(
     length: Option<usize>,
 ) -> Result<MemoryPlan> {
     options.check()?;
-    let config = read_config(dir)?;
-    Ok(MemoryPlan::new(&config, options, work, length, free_memory(options.device)))
+    let free = free_memory(options.device);
+    let Some(adapter) = AdapterFiles::open(dir)? else {
+        return Ok(MemoryPlan::new(&read_config(dir)?, options, work, length, free));
+    };
+    let base = adapter.base()?;
+    let reader = CheckpointReader::open(&base, &read_config(&base)?)?;
+    let lora = Some(adapter.as_large(reader.config())?);
+    let options = EngineOptions { lora, ..options.clone() };
+    Ok(MemoryPlan::new(reader.config(), &options, work, length, free))
 }
 
 /// The token budget that is asked for, else the largest power of two with which the work fits.

@@ -144,7 +144,8 @@ fn same(one: &AddedToken, other: &AddedToken) -> bool {
 /// The fields of a JSON file; none where there is no file.
 pub(crate) fn object(dir: &Path, file: &str) -> Result<Map<String, Value>> {
     let path = dir.join(file);
-    if !path.is_file() {
+    // A link of the hub's cache whose file is gone is a damaged checkpoint, not one without the file.
+    if path.symlink_metadata().is_err() {
         return Ok(Map::new());
     }
     match json::read(&path)? {
