@@ -30,8 +30,7 @@ pub(crate) fn check_logp(value: f32, what: impl Fn() -> String) -> Result<()> {
 
 /// Refuses logits that are not finite, or larger than a model has.
 pub(crate) fn check_logits(logits: &[f32], what: impl Fn() -> String) -> Result<()> {
-    // NaN is not within the limit either.
-    match logits.iter().find(|logit| !(logit.abs() <= LARGEST_LOGIT)) {
+    match logits.iter().find(|logit| logit.is_nan() || logit.abs() > LARGEST_LOGIT) {
         Some(logit) if logit.is_finite() => {
             Err(Error::Extreme { what: what(), value: (*logit).into(), limit: LARGEST_LOGIT.into() })
         }

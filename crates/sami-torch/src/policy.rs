@@ -582,6 +582,13 @@ pub struct TorchProvider {
 impl TorchProvider {
     /// Checks the options, the base's configuration, and that training it fits into the memory that is free; loads no weights.
     pub fn new(base: &Path, options: EngineOptions) -> Result<Self> {
+        if options.lora.is_some() && AdapterFiles::open(base)?.is_some() {
+            let reason = format!(
+                "{} is an adapter, which goes on training as it is; leave the setting out, or merge the adapter first",
+                base.display()
+            );
+            return Err(Error::Option { option: "lora", reason });
+        }
         plan_memory(base, &options, Work::Train, None)?.check(&options)?;
         Ok(Self { base: base.to_owned(), options })
     }

@@ -11,7 +11,7 @@ use common::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use sami_policy::{ContrastPolicy, PolicyProvider, Start, TrainablePolicy};
-use sami_torch::{Dtype, Error, TorchPolicy, TorchProvider};
+use sami_torch::{Dtype, EngineOptions, Error, TorchPolicy, TorchProvider};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -227,4 +227,12 @@ fn in_bf16_what_rounding_takes_away_comes_back_when_merged() {
     let mut opened = TorchPolicy::open(&dir.path().join("merged"), &common::options()).unwrap();
     let found = sums(&mut opened, "qwen3");
     assert!(apart(&found, &expected) < APART, "{}", apart(&found, &expected));
+}
+
+#[test]
+fn an_adapter_as_the_base_gets_no_second_one() {
+    let dir = adapter("all-linear");
+    let lora = EngineOptions { lora: Some(Default::default()), ..options() };
+    let message = TorchProvider::new(dir.path(), lora).err().unwrap().to_string();
+    assert!(message.contains("is an adapter, which goes on training as it is"), "{message}");
 }

@@ -608,7 +608,7 @@ fn logits_that_no_model_gives_are_refused() {
     );
     let request = SampleRequest { prompt: "Hello".into(), stream: StreamKey::new(0, 0, 0, 0) };
     let params = SamplingParamsBuilder { max_new_tokens: 2, ..Default::default() }.check().unwrap();
-    let message = policy.sample(&[request.clone()], &params).unwrap_err().to_string();
+    let message = policy.sample(std::slice::from_ref(&request), &params).unwrap_err().to_string();
     assert!(message.starts_with("a logit of prompt 0 after 0 tokens is "), "{message}");
     // Sure of itself, and no fault.
     let mut policy = scaled(100.0);

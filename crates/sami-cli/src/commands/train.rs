@@ -75,7 +75,8 @@ pub(crate) struct Args {
     /// Steps in which the learning rate grows to its full value.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) warmup_steps: usize,
-    /// Coefficient of the KL to the given model, in nats per token; keeps its weights in memory.
+    /// Coefficient of the KL to the given model (to its base, if it is an adapter), in nats per token; keeps
+    /// its weights in memory.
     #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = not_negative, allow_negative_numbers = true)]
     pub(crate) beta: f64,
     /// Report that KL although it is no part of the loss; keeps the given model's weights in memory.

@@ -32,10 +32,11 @@ pub(crate) fn read_config(dir: &Path) -> Result<ModelConfig> {
             return fail(source);
         }
     }
-    if dir.is_dir() && !dir.join("config.json").exists() {
-        if let Some(source) = entries(dir)?.iter().find_map(|name| foreign(name, dir)) {
-            return fail(source);
-        }
+    if dir.is_dir()
+        && !dir.join("config.json").exists()
+        && let Some(source) = entries(dir)?.iter().find_map(|name| foreign(name, dir))
+    {
+        return fail(source);
     }
     ModelConfig::read(dir)
 }
