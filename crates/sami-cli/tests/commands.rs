@@ -221,6 +221,11 @@ fn a_run_has_a_status_and_a_model_to_export() {
     assert!(status["models"][1]["evaluation"]["mi"]["constitutions"]["mean"].is_number());
     assert!(world.succeed("status run").contains("iteration 1: "));
 
+    // Adapters are evaluated as the models that they are.
+    let models = world.json("eval mi run --reference last=run/final --evidence 1");
+    assert_eq!(models[1]["all"]["mi"], models[2]["all"]["mi"]);
+    assert_ne!(models[0]["all"]["mi"], models[1]["all"]["mi"]);
+
     // The final model is an adapter; exported, it is a checkpoint that scores the same.
     assert!(
         world.path("run/final/adapter_config.json").is_file() && world.path("run/final/README.md").is_file()

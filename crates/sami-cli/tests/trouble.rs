@@ -113,8 +113,7 @@ fn an_interrupted_evaluation_keeps_its_scores_and_goes_on() {
     std::fs::remove_dir_all(world.path("run/eval/mi")).unwrap();
     let scores = world.path("run/eval/mi/iteration-0/scores.jsonl");
     let lines = || std::fs::read_to_string(&scores).map_or(0, |text| text.lines().count());
-    let child =
-        world.command(evaluate).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = world.command(evaluate).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(120);
     while lines() == 0 {
         assert!(Instant::now() < deadline, "no score was written");

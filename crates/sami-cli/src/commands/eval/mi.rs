@@ -12,8 +12,7 @@ use sami_driver::{DriverError, GenerateJob, ScoreFile, Wanted, contrast_set, rea
 use sami_eval::evaluation::{Evaluation, file_of};
 use sami_eval::evidence::Evidence;
 use sami_eval::information::{ScoredQuery, paired_difference, read_scores};
-use sami_policy::{PolicyProvider, Start};
-use sami_torch::{ChatTemplate, PromptFormat, TorchPolicy, TorchProvider};
+use sami_torch::{ChatTemplate, PromptFormat, TorchPolicy};
 use serde::Serialize;
 
 use super::{existing, model_dir};
@@ -252,6 +251,8 @@ impl Job<'_> {
             ["pairs.jsonl", "scores.jsonl", "evidence.jsonl", "summary.json"].map(|name| dir.join(name));
         if !summary.is_file() {
             let mut engine = sami::engine_options(self.recipe);
+            // Nothing is trained, and none of the figures is a KL.
+            (engine.lora, engine.keep_reference) = (None, false);
             let task = match model.asked {
                 How::AsTheBase => self.task,
                 How::InItsChatFormat => {
@@ -259,9 +260,9 @@ impl Job<'_> {
                     &self.task.instructed()?
                 }
             };
-            let provider = TorchProvider::new(&model.dir, engine)?;
-            self.answer(&mut provider.sampler(Start::Base)?, task, &pairs)?;
-            self.score(&mut provider.policy(Start::Base)?, &pairs, (&scores, &evidence))?;
+            let mut policy = TorchPolicy::open(&model.dir, &engine)?;
+            self.answer(&mut policy, task, &pairs)?;
+            self.score(&mut policy, &pairs, (&scores, &evidence))?;
         }
         let found = Evaluation::read(&pairs, &scores).map_err(sami_eval::Error::from)?;
         if found.asked != self.queries.len() {

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 /// The paper's two evaluations: mutual information, and win rates.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  sami eval mi runs/hh-rlhf\n  sami eval win-rate runs/hh-rlhf --judge-server http://localhost:8000/v1 --judge-model large"
+    after_help = "Example:\n  sami eval mi runs/hh-rlhf\n  sami eval win-rate runs/hh-rlhf --server http://localhost:8000/v1 --server-model large"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
