@@ -128,6 +128,22 @@ fn on_bad_line(text: &str) -> Result<OnBadLine, String> {
     serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 
+/// Refuses, before any work, an output that cannot become a file, or that would take the place of an input.
+pub(crate) fn check_out<'a>(
+    out: &Path,
+    inputs: impl IntoIterator<Item = &'a PathBuf>,
+) -> Result<(), Failure> {
+    let refuse = |reason: String| Err(Failure::Argument { argument: "--out", reason });
+    if out.is_dir() {
+        return refuse(format!("{} is a directory; name a file", out.display()));
+    }
+    let Ok(file) = out.canonicalize() else { return Ok(()) };
+    match inputs.into_iter().find(|input| input.canonicalize().is_ok_and(|input| input == file)) {
+        Some(input) => refuse(format!("{} is also an input and would be lost", input.display())),
+        None => Ok(()),
+    }
+}
+
 /// A count.
 pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {

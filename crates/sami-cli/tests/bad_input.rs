@@ -256,6 +256,23 @@ fn wrong_input_is_refused_with_its_place() {
         (&format!("{train} --steps 2 --warmup-steps 3"), "--warmup-steps: 3, but there are 2 steps"),
         (&format!("{train} --steps 2 --schedule cosine"), "\"cosine\" is not one of constant, linear"),
         (&format!("{train} --steps 2 --beta -1"), "it must be 0 or a finite number above 0"),
+        ("score --model model --pairs good.jsonl --out taken", "--out: taken is a directory; name a file"),
+        (
+            "score --model model --pairs good.jsonl --out ./good.jsonl",
+            "--out: good.jsonl is also an input and would be lost",
+        ),
+        (
+            "sample --model model --prompts hello.jsonl --out hello.jsonl",
+            "--out: hello.jsonl is also an input and would be lost",
+        ),
+        (
+            "generate --model model --data queries.jsonl --out queries.jsonl",
+            "--out: queries.jsonl is also an input and would be lost",
+        ),
+        (
+            "principles --server http://127.0.0.1:9/v1 --server-model m --out taken",
+            "--out: taken is a directory; name a file",
+        ),
         (
             "train --model model --pairs good.jsonl --steps 1 --out taken",
             "taken is not empty and holds no run",

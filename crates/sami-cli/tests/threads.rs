@@ -56,7 +56,9 @@ fn all_pools_have_the_number_of_the_flag_or_of_the_environment() {
     let job = "sample --model model --prompts prompts.jsonl --max-new-tokens 60 --out samples.jsonl";
     let seen = |more: &str, variable: Option<&str>| {
         let mut command = world.command(&format!("{job}{more}"));
-        for name in ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "MKL_DYNAMIC", "OMP_WAIT_POLICY"] {
+        for name in
+            ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "MKL_DYNAMIC", "OMP_WAIT_POLICY"]
+        {
             command.env_remove(name);
         }
         command.stderr(Stdio::null()).stdout(Stdio::null());

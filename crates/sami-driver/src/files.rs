@@ -20,6 +20,7 @@ pub(crate) fn whole_lines<T: DeserializeOwned>(
         Err(error) => return Err(at(error)),
     };
     let path = path.to_owned();
+    // `None` after an error of the system, which would come again for ever.
     let mut reader = file.map(BufReader::new);
     let mut number = 0;
     Ok(std::iter::from_fn(move || {
@@ -32,7 +33,10 @@ pub(crate) fn whole_lines<T: DeserializeOwned>(
                 line: number,
                 source,
             })),
-            Err(source) => Some(Err(DriverError::Io { path: path.clone(), source })),
+            Err(source) => {
+                reader = None;
+                Some(Err(DriverError::Io { path: path.clone(), source }))
+            }
         }
     }))
 }

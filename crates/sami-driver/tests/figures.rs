@@ -218,8 +218,11 @@ fn a_status_counts_what_it_can_read() {
     ] {
         fs::write(run.join(name), content).unwrap();
     }
+    // A directory where a file should be is damage too, and ends.
+    fs::remove_file(run.join("iteration-1/pairs.jsonl")).unwrap();
+    fs::create_dir(run.join("iteration-1/pairs.jsonl")).unwrap();
     let status = RunStatus::read(&run).unwrap();
-    assert_eq!(status.damaged.len(), 3, "{:?}", status.damaged);
+    assert_eq!(status.damaged.len(), 4, "{:?}", status.damaged);
     assert_eq!((status.models[1].steps, status.models[2].sampled), (0, 0));
     assert_eq!(status.models[2].evaluation, whole.models[2].evaluation);
     assert_eq!(status.models[0].evaluation, whole.models[0].evaluation);

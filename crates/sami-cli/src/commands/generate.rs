@@ -12,7 +12,7 @@ use sami_remote::{Endpoint, RemoteSampler};
 use sami_torch::{EngineOptions, Tokenizer};
 use serde::Serialize;
 
-use crate::args::{ModelArgs, SamplingArgs, TaskArgs, at_least_one};
+use crate::args::{ModelArgs, SamplingArgs, TaskArgs, at_least_one, check_out};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::hub;
@@ -91,6 +91,7 @@ struct TokenIds {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    check_out(&args.out, &args.task.data)?;
     let constitutions = args.constitutions()?;
     constitutions.check(args.n_constitutions)?;
     let task = args.task.task()?;

@@ -16,7 +16,7 @@ use sami_remote::RemoteSampler;
 use sami_text::after_thought;
 use serde_json::json;
 
-use crate::args::{ModelArgs, at_least_one, task};
+use crate::args::{ModelArgs, at_least_one, check_out, task};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::progress::interrupted;
@@ -85,6 +85,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    check_out(&args.out, [])?;
     let (set, head, written) = match &args.edited {
         Some(file) => (PrincipleSet::load(file)?, String::new(), None),
         None => {

@@ -9,7 +9,7 @@ use sami_policy::{
 };
 use serde_json::json;
 
-use crate::args::{FormatArgs, ModelArgs, SamplingArgs};
+use crate::args::{FormatArgs, ModelArgs, SamplingArgs, check_out};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::hub;
@@ -57,6 +57,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    check_out(&args.out, [&args.prompts])?;
     let params = args.sampling.params(args.max_new_tokens, args.stop.clone())?;
     let prompts = read_prompts(&hub::data(&args.prompts)?, args.format.shape()?)?;
     let requests: Vec<SampleRequest> = (0u64..)

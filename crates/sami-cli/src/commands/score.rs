@@ -7,7 +7,7 @@ use sami_driver::{PairSets, ScoreSummary, Screening, SetScore, SetSource, TakenS
 use sami_torch::EngineOptions;
 use serde::Serialize;
 
-use crate::args::ModelArgs;
+use crate::args::{ModelArgs, check_out};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::write_line;
@@ -46,6 +46,7 @@ struct Found {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    check_out(&args.out, [&args.pairs])?;
     // Once through for bad lines, before a model is loaded, and once for what the model cannot take.
     let mut pairs = PairSets::open(&args.pairs)?;
     let prompt_format = prompt_format(&args.pairs)?;
