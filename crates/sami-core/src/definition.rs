@@ -31,9 +31,9 @@ use crate::{Error, MutualInformation, TermWeights};
 /// The two terms of the loss, in nats.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Terms {
-    /// 1/R Σ_r −log softmax(L[t(r), ·])[r]: over responses.
+    /// 1/R Σ_r −log `softmax(L[t(r), ·])[r]`: over responses.
     pub rows: f64,
-    /// 1/R Σ_r −log softmax(L[·, r])[t(r)]: over constitutions.
+    /// 1/R Σ_r −log `softmax(L[·, r])[t(r)]`: over constitutions.
     pub cols: f64,
 }
 
