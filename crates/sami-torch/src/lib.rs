@@ -61,6 +61,7 @@ mod plan;
 mod policy;
 mod prompt;
 mod random;
+mod remarks;
 mod sampling;
 mod sys;
 mod tokenizer;

@@ -28,6 +28,7 @@ use crate::options::{Dtype, EngineOptions, Precision};
 use crate::pass::Plan;
 use crate::plan::{Budgets, MemoryPlan, Work, free_memory, plan_memory};
 use crate::prompt::PromptFormat;
+use crate::remarks::remark;
 use crate::tokenizer::Tokenizer;
 
 const STATE_FILE: &str = "trainer.safetensors";
@@ -92,9 +93,7 @@ impl TorchPolicy {
         let adapters = files.on(reader.config(), seed)?;
         drop(reader);
         let mut policy = Self::open_full(base, options)?;
-        for remark in files.remarks(base, policy.chat_template()) {
-            tracing::warn!("{remark}");
-        }
+        files.remarks(base, policy.chat_template()).iter().for_each(|text| remark(text));
         let tensors = files.load(&adapters, &policy.model.config)?;
         policy.attach(adapters, tensors)?;
         policy.model.track_gradients()?;
@@ -106,7 +105,7 @@ impl TorchPolicy {
         let device = to_tch(options.device)?;
         let config = read_config(dir)?;
         for note in &config.notes {
-            tracing::warn!("{}: {note}", dir.join("config.json").display());
+            remark(&format!("{}: {note}", dir.join("config.json").display()));
         }
         let free = free_memory(options.device);
         MemoryPlan::new(&config, options, Work::Score, None, free.clone()).check(options)?;
@@ -117,8 +116,8 @@ impl TorchPolicy {
         let reader = CheckpointReader::open(dir, &config)?;
         let budgets = Budgets::new(reader.config(), options, free);
         tracing::debug!(dir = %dir.display(), bytes = reader.bytes(), "loading weights");
-        for remark in reader.remarks() {
-            tracing::warn!("{}: {remark}", dir.display());
+        for text in reader.remarks() {
+            remark(&format!("{}: {text}", dir.display()));
         }
         let (model, remainders) = Model::load(&reader, device, kinds(options))?;
         let kind = match options.precision {
@@ -390,7 +389,7 @@ impl TorchPolicy {
     fn optimizer(&mut self) -> Result<&mut Optimizer> {
         if self.optimizer.is_none() {
             for note in &self.model.config.training_notes {
-                tracing::warn!("{}: {note}", self.base.join("config.json").display());
+                remark(&format!("{}: {note}", self.base.join("config.json").display()));
             }
             let parameters = self.model.parameters.iter();
             let remainders =

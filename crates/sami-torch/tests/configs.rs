@@ -217,3 +217,18 @@ fn what_transformers_passes_over_is_noted() {
         ]
     );
 }
+
+#[test]
+fn what_is_saved_speaks_one_dialect() {
+    let mut config = json(&fixture("llama-tied").join("checkpoint/config.json"));
+    config["rope_parameters"] = json!({"rope_theta": 1e6, "rope_type": "default"});
+    config["rope_scaling"] = json!({"type": "linear", "factor": 2.0});
+    let dir = checkpoint("llama-tied", &config.to_string());
+    let policy = TorchPolicy::open(dir.path(), &options()).unwrap();
+    let saved = tempfile::tempdir().unwrap();
+    sami_policy::TrainablePolicy::save(&policy, saved.path()).unwrap();
+    let config = json(&saved.path().join("config.json"));
+    assert_eq!(config.get("rope_parameters"), None);
+    let read = ModelConfig::parse(&config).unwrap();
+    assert_eq!((read.rope_scaling, read.notes.len()), (policy.config().rope_scaling.clone(), 0));
+}

@@ -171,6 +171,14 @@ impl CheckpointWriter {
             fields.insert("tie_word_embeddings".into(), model.tie_word_embeddings.into());
             // Files are written under the names that need no such field.
             fields.remove("transformers_weights");
+            // What counts as absent is written as absent, so that what is saved speaks once.
+            if fields
+                .get("rope_scaling")
+                .and_then(Value::as_object)
+                .is_some_and(|scaling| !scaling.is_empty())
+            {
+                fields.remove("rope_parameters");
+            }
         }
         Ok(config)
     }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::special::{SpecialTokens, object};
 use crate::chat::ChatTemplate;
 use crate::error::{Error, Result};
+use crate::remarks::remark;
 
 const FIELD: &str = "eos_token_id";
 
@@ -106,6 +107,6 @@ impl Found<'_> {
     }
 
     fn ignore(&self, file: &str, what: &str) {
-        tracing::warn!("{}: {what}; no text ends with it", self.dir.join(file).display());
+        remark(&format!("{}: {what}; no text ends with it", self.dir.join(file).display()));
     }
 }
