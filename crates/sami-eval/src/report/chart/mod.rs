@@ -15,7 +15,12 @@ use marks::{escape, marker};
 use scale::{Scale, nice, number};
 
 const WIDTH: f64 = 460.0;
+/// Left of the plot: the name of the axis and its numbers; more where the numbers are long.
 const LEFT: f64 = 58.0;
+/// The name of the vertical axis, and air on both sides of the numbers.
+const BESIDE_NUMBERS: f64 = 29.0;
+/// The widest digit.
+const DIGIT: f64 = 7.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 34.0;
 const PLOT: f64 = 210.0;
@@ -72,13 +77,16 @@ impl Chart {
 
     fn draw(&self, style: &str) -> String {
         let height = self.height();
+        let ys = self.y_scale();
+        let digits = ys.marks().map(|value| number(value, ys.step).chars().count()).max();
+        let left = LEFT.max(BESIDE_NUMBERS + DIGIT * digits.unwrap_or(0) as f64);
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
              height=\"{height}\" role=\"img\" aria-label=\"{title}\"><title>{title}</title>{style}\
-             <text class=\"title\" x=\"{LEFT}\" y=\"18\">{title}</text>",
+             <text class=\"title\" x=\"{left}\" y=\"18\">{title}</text>",
             title = escape(&self.title)
         );
-        let (xs, ys) = (self.x_scale(), self.y_scale());
+        let xs = self.x_scale(left);
         self.grid(&mut svg, &xs, &ys);
         for (index, series) in self.series.iter().enumerate() {
             // Side by side, so that error bars of near values do not cover each other.
@@ -87,13 +95,13 @@ impl Chart {
             series.draw(&mut svg, (index % LIGHT_COLOURS.len(), aside), &xs, &ys);
         }
         // Over the lines, so that their labels can be read.
-        self.rules(&mut svg, &ys);
-        self.legend(&mut svg);
+        self.rules(&mut svg, &xs, &ys);
+        self.legend(&mut svg, left);
         svg.push_str("</svg>");
         svg
     }
 
-    fn x_scale(&self) -> Scale {
+    fn x_scale(&self, left: f64) -> Scale {
         let xs: Vec<f64> =
             self.series.iter().flat_map(|series| &series.points).map(|point| point.x).collect();
         let low = xs.iter().copied().fold(f64::INFINITY, f64::min);
@@ -103,7 +111,7 @@ impl Chart {
         let air = ((high - low) * 0.04).max(0.25);
         let count = if self.x_axis == Axis::Iterations { (high - low).max(1.0) } else { 6.0 };
         let step = nice((high - low).max(1.0) / count).max(1.0);
-        Scale { low: low - air, high: high + air, begin: LEFT, end: WIDTH - RIGHT, step }
+        Scale { low: low - air, high: high + air, begin: left, end: WIDTH - RIGHT, step }
     }
 
     fn y_scale(&self) -> Scale {
@@ -130,14 +138,15 @@ impl Chart {
     }
 
     fn grid(&self, svg: &mut String, xs: &Scale, ys: &Scale) {
+        let left = xs.begin;
         for value in ys.marks() {
             let y = ys.at(value);
             let _ = write!(
                 svg,
-                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
+                "<line class=\"grid\" x1=\"{left}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
                  <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 WIDTH - RIGHT,
-                LEFT - 7.0,
+                left - 7.0,
                 y + 4.0,
                 number(value, ys.step)
             );
@@ -155,10 +164,10 @@ impl Chart {
             Axis::Iterations => "iteration",
             Axis::Steps => "optimizer step",
         };
-        let (bottom, middle) = (TOP + PLOT, (LEFT + WIDTH - RIGHT) / 2.0);
+        let (bottom, middle) = (TOP + PLOT, (left + WIDTH - RIGHT) / 2.0);
         let _ = write!(
             svg,
-            "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{bottom}\" y2=\"{bottom}\"/>\
+            "<line class=\"axis\" x1=\"{left}\" x2=\"{:.1}\" y1=\"{bottom}\" y2=\"{bottom}\"/>\
              <text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{name}</text>\
              <text x=\"14\" y=\"{:.1}\" text-anchor=\"middle\" transform=\"rotate(-90 14 {:.1})\">{}</text>",
             WIDTH - RIGHT,
@@ -169,7 +178,8 @@ impl Chart {
         );
     }
 
-    fn rules(&self, svg: &mut String, ys: &Scale) {
+    fn rules(&self, svg: &mut String, xs: &Scale, ys: &Scale) {
+        let left = xs.begin;
         let mut taken: Vec<f64> = Vec::new();
         for rule in &self.rules {
             let y = ys.at(rule.y);
@@ -178,7 +188,7 @@ impl Chart {
             taken.push(y);
             let _ = write!(
                 svg,
-                "<line class=\"rule\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
+                "<line class=\"rule\" x1=\"{left}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
                  <text class=\"rule-text\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 WIDTH - RIGHT,
                 WIDTH - RIGHT - 3.0,
@@ -188,14 +198,14 @@ impl Chart {
         }
     }
 
-    fn legend(&self, svg: &mut String) {
+    fn legend(&self, svg: &mut String, left: f64) {
         if self.legend_rows() == 0 {
             return;
         }
-        let half = (WIDTH - LEFT - RIGHT) / 2.0;
+        let half = (WIDTH - left - RIGHT) / 2.0;
         for (index, series) in self.series.iter().enumerate() {
             let (x, y) = (
-                LEFT + half * (index % 2) as f64,
+                left + half * (index % 2) as f64,
                 TOP + PLOT + AXIS + LEGEND_LINE * (index / 2) as f64 + 8.0,
             );
             let colour = index % LIGHT_COLOURS.len();
@@ -272,12 +282,22 @@ mod tests {
         let bounded = Chart { most: Some(0.7), ..chart.clone() };
         assert_eq!(bounded.y_scale().high, 0.7);
         assert!(ys.high >= 0.693 && (ys.at(0.0) - (TOP + PLOT)).abs() < 1e-9);
-        assert_eq!(chart.x_scale().marks().collect::<Vec<_>>(), [0.0, 1.0, 2.0]);
+        assert_eq!(chart.x_scale(LEFT).marks().collect::<Vec<_>>(), [0.0, 1.0, 2.0]);
         let svg = chart.inline();
         assert!(svg.contains("aria-label=\"MI &amp; &quot;length&quot; &lt;b&gt;\""), "{svg}");
         assert!(svg.contains(">ln 2<") && !svg.contains("<b>"));
         // One error bar, two marks, no legend for a single line.
         assert_eq!((svg.matches("class=\"error").count(), svg.matches("<circle").count()), (1, 2));
+    }
+
+    #[test]
+    fn long_numbers_stand_clear_of_the_name_of_their_axis() {
+        for (size, left) in [(0.6, "58"), (0.0006, "71"), (-4000.0, "64")] {
+            let points = vec![Point::new(0.0, 0.0, None), Point::new(2.0, size, None)];
+            let series = vec![Series { name: "all".into(), points }];
+            let svg = Chart { rules: Vec::new(), ..chart(series) }.inline();
+            assert!(svg.contains(&format!("<line class=\"axis\" x1=\"{left}\"")), "{size}: {svg}");
+        }
     }
 
     #[test]
