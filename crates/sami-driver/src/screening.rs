@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use sami_data::atomic_write;
+use sami_data::write_json_lines;
 use sami_policy::{ContrastPolicy, ContrastSet};
 use serde::{Deserialize, Serialize};
 
@@ -87,12 +87,7 @@ impl Screening {
                 _ => Ok(()),
             };
         }
-        atomic_write(path, |file| {
-            self.refused.iter().try_for_each(|one| {
-                serde_json::to_writer(&mut *file, one)?;
-                file.write_all(b"\n")
-            })
-        })?;
+        write_json_lines(path, &self.refused)?;
         let (refused, all) = (self.refused.len(), self.refused.len() + self.taken.len());
         tracing::warn!(
             "the model cannot take {refused} of {all} sets, and they are left out; {} lists them with the reasons",
